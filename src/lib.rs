@@ -1,0 +1,13 @@
+//! Issues exactly as much ndau as was sold on an exchange.
+//!
+//! Read in this order: `run`, `settle`, `state`, then the room you came for.
+
+pub mod clock;
+pub mod error;
+pub mod exchange;
+pub mod http;
+pub mod napu;
+pub mod ndau;
+pub mod secret;
+pub mod service;
+pub mod signer;

@@ -1,0 +1,177 @@
+//! Secrets that cannot be printed by accident and are wiped when dropped, and the files that hold them.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use zeroize::{Zeroize, Zeroizing};
+
+/// A secret value. It has no `Display`, `Serialize` or `Clone`, its `Debug` prints a fixed word, and its memory is
+/// overwritten when it is dropped. The one way to read it is [`Secret::expose`], so every use can be found.
+pub struct Secret<T: Zeroize>(Zeroizing<T>);
+
+impl<T: Zeroize> Secret<T> {
+    /// Takes `value` in; copies of it that the caller keeps are the caller's to wipe.
+    pub fn new(value: T) -> Self {
+        Secret(Zeroizing::new(value))
+    }
+
+    /// The secret itself, for the one computation that needs it.
+    pub fn expose(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T: Zeroize> fmt::Debug for Secret<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[secret]")
+    }
+}
+
+/// No key file or configuration is anywhere near this size.
+const MAX_BYTES: u64 = 256 * 1024;
+
+/// Why a file that holds a secret was not read.
+#[derive(Debug)]
+pub enum FileError {
+    /// It cannot be opened or read.
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Group or others can read or write it: `chmod 600` it, and consider its secret known.
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// A folder, a device, larger than any key file, or not UTF-8.
+    NotAKeyFile {
+        /// The file.
+        path: PathBuf,
+        /// What it is instead.
+        found: &'static str,
+    },
+}
+
+impl fmt::Display for FileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FileError::Read { path, .. } => write!(f, "cannot read {}", path.display()),
+            FileError::Exposed { path, mode } => write!(
+                f,
+                "{0} holds a secret and is open to group or others (mode {mode:03o}): run `chmod 600 {0}`, and \
+                 replace the secret if anyone else could have read it",
+                path.display()
+            ),
+            FileError::NotAKeyFile { path, found } => write!(f, "{} is {found}", path.display()),
+        }
+    }
+}
+
+impl StdError for FileError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            FileError::Read { source, .. } => Some(source),
+            FileError::Exposed { .. } | FileError::NotAKeyFile { .. } => None,
+        }
+    }
+}
+
+/// The text of a file that holds a secret.
+///
+/// # Errors
+/// When it cannot be read, is not a small text file, or anyone but its owner may read or write it. The permissions
+/// are those of the open file, so it cannot be exchanged between the look and the reading.
+pub fn read_private(path: &Path) -> Result<Secret<String>, FileError> {
+    let read_error = |source| FileError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let not_a_key_file = |found| FileError::NotAKeyFile {
+        path: path.to_owned(),
+        found,
+    };
+    let file = File::open(path).map_err(read_error)?;
+    let metadata = file.metadata().map_err(read_error)?;
+    if !metadata.is_file() {
+        return Err(not_a_key_file("not a regular file"));
+    }
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(FileError::Exposed {
+            path: path.to_owned(),
+            mode,
+        });
+    }
+    // One allocation, so that no half-read copy is left behind by a growing buffer.
+    let room = usize::try_from(metadata.len().min(MAX_BYTES)).unwrap_or(0) + 1;
+    let mut text = Zeroizing::new(String::with_capacity(room));
+    match file.take(MAX_BYTES + 1).read_to_string(&mut text) {
+        Ok(bytes) if u64::try_from(bytes).is_ok_and(|bytes| bytes <= MAX_BYTES) => Ok(Secret(text)),
+        Ok(_) => Err(not_a_key_file("larger than any key file")),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            Err(not_a_key_file("not UTF-8 text"))
+        }
+        Err(error) => Err(read_error(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn debug_prints_a_fixed_word() {
+        let secret = Secret::new(String::from("hunter2"));
+        assert_eq!(format!("{secret:?}"), "[secret]");
+        assert_eq!(secret.expose(), "hunter2");
+    }
+
+    #[test]
+    fn a_file_open_to_others_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        fs::write(&path, "secret").unwrap();
+        for (mode, accepted) in [
+            (0o600, true),
+            (0o400, true),
+            (0o640, false),
+            (0o604, false),
+            (0o620, false),
+        ] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(read_private(&path).is_ok(), accepted, "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_key_file_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        assert!(matches!(
+            read_private(folder.path()),
+            Err(FileError::NotAKeyFile { .. })
+        ));
+        assert!(matches!(
+            read_private(&folder.path().join("none")),
+            Err(FileError::Read { .. })
+        ));
+        let path = folder.path().join("big");
+        for content in [vec![b'a'; 300_000], vec![0xff, 0xfe]] {
+            fs::write(&path, content).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            assert!(matches!(
+                read_private(&path),
+                Err(FileError::NotAKeyFile { .. })
+            ));
+        }
+    }
+}
