@@ -381,10 +381,7 @@ mod tests {
             assert_eq!(issue.hash().as_str(), case["hash"].as_str().unwrap());
             let body: Value = serde_json::from_str(case["json"].as_str().unwrap()).unwrap();
             let signatures = body["signatures"].as_array().unwrap();
-            let keys = case["keys"]
-                .as_array()
-                .or(case["npubs"].as_array())
-                .unwrap();
+            let keys = case["verified_by_npub"].as_array().unwrap();
             for (signature, key) in signatures.iter().zip(keys) {
                 let key = PublicKey::parse(key.as_str().unwrap()).unwrap();
                 let signature = Signature::parse(signature.as_str().unwrap()).unwrap();
