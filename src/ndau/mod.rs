@@ -4,10 +4,13 @@
 //! `client` asks a server.
 
 pub mod address;
+pub mod client;
 pub mod issue;
 pub mod key;
 mod text;
+pub mod wire;
 
 pub use address::Address;
+pub use client::Node;
 pub use issue::{Issue, SignedIssue, TxHash, Verified};
 pub use key::{Algorithm, PrivateKey, PublicKey, Signature};

@@ -1,0 +1,224 @@
+//! Asking the nodes of the chain: one node for everything that must agree, all of them where it counts.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::time::Duration;
+
+use super::address::Address;
+use super::issue::{Issue, SignedIssue};
+use super::wire::{self, Account, Detail, Prevalidation, Status, Submission, Totals};
+use crate::error::Exit;
+use crate::http::{self, Http, Request, Response};
+
+/// Reads are quick; a node that needs longer is taken to be down.
+const READ: Duration = Duration::from_secs(15);
+/// A node keeps a submission waiting for up to 90 s until it is in a block.
+const SUBMIT: Duration = Duration::from_secs(120);
+/// No honest answer is near this size.
+const MAX_BYTES: u64 = 1024 * 1024;
+
+/// Why the chain could not be asked, or its answer not be used.
+#[derive(Debug)]
+pub enum Error {
+    /// No answer: the node is down, slow, or out of reach.
+    NoAnswer(http::Error),
+    /// An answer that cannot be used.
+    Answer {
+        /// The node.
+        node: String,
+        /// What was asked, without parameters.
+        asked: &'static str,
+        /// What is wrong.
+        source: wire::Error,
+    },
+    /// The node has not caught up with its network.
+    CatchingUp {
+        /// The node.
+        node: String,
+    },
+    /// None of the configured nodes can be used. The last one's reason is the cause.
+    NoNode(Box<Error>),
+}
+
+impl Error {
+    /// How a run ends that met this.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Error::NoAnswer(_) | Error::CatchingUp { .. } => Exit::Unavailable,
+            Error::Answer {
+                source: wire::Error::Trouble { .. },
+                ..
+            } => Exit::Unavailable,
+            Error::Answer {
+                source: wire::Error::Strange { .. },
+                ..
+            } => Exit::BadData,
+            Error::NoNode(last) => last.exit(),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::NoAnswer(_) => f.write_str("the chain does not answer"),
+            Error::Answer { node, asked, .. } => write!(f, "{node}, asked for {asked}"),
+            Error::CatchingUp { node } => write!(f, "{node} has not caught up with its network"),
+            Error::NoNode(_) => f.write_str("no configured node of the chain can be used"),
+        }
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Error::NoAnswer(source) => Some(source),
+            Error::Answer { source, .. } => Some(source),
+            Error::CatchingUp { .. } => None,
+            Error::NoNode(last) => Some(last.as_ref()),
+        }
+    }
+}
+
+/// One node of the chain. What must agree is asked of one and the same.
+pub struct Node<'a> {
+    http: &'a dyn Http,
+    url: &'a str,
+}
+
+impl<'a> Node<'a> {
+    /// The node at `url`, without a slash at its end.
+    pub fn new(http: &'a dyn Http, url: &'a str) -> Node<'a> {
+        Node { http, url }
+    }
+
+    /// Its address.
+    pub fn url(&self) -> &str {
+        self.url
+    }
+
+    /// The first of `urls` that answers and has caught up, with what it said.
+    pub fn first_usable(
+        http: &'a dyn Http,
+        urls: &'a [String],
+    ) -> Result<(Node<'a>, Status), Error> {
+        let mut last = None;
+        for url in urls {
+            let node = Node { http, url };
+            match node.status() {
+                Ok(status) if status.catching_up => {
+                    last = Some(Error::CatchingUp { node: url.clone() })
+                }
+                Ok(status) => return Ok((node, status)),
+                Err(error) => last = Some(error),
+            }
+            if let Some(error) = &last
+                && urls.len() > 1
+            {
+                log::warn!("passing over {url}: {}", crate::error::chain(error));
+            }
+        }
+        Err(last
+            .map(|last| Error::NoNode(Box::new(last)))
+            .expect("a configuration has at least one node"))
+    }
+
+    /// The account whose transactions may issue.
+    pub fn issuer(&self) -> Result<Address, Error> {
+        let path = format!("/system/get/{}", wire::ISSUER_VARIABLE);
+        self.get(&path, "the issuer's address", wire::issuer)
+    }
+
+    /// What the chain knows of `address`.
+    pub fn account(&self, address: &Address) -> Result<Account, Error> {
+        let path = format!("/account/account/{address}");
+        self.get(&path, "the issuer's account", |response| {
+            wire::account(response, address)
+        })
+    }
+
+    /// What was released and issued so far.
+    pub fn totals(&self) -> Result<Totals, Error> {
+        self.get("/price/current", "the totals", wire::totals)
+    }
+
+    /// Where this node stands.
+    pub fn status(&self) -> Result<Status, Error> {
+        self.get("/node/status", "its status", wire::status)
+    }
+
+    /// What stands on the chain under the hash of `issue`. Nothing under it is not yet proof of anything: the index
+    /// trails the block, and can be lost.
+    pub fn detail(&self, issue: &Issue) -> Result<Option<Detail>, Error> {
+        let path = format!("/transaction/detail/{}", issue.hash());
+        self.get(&path, "a transaction", |response| {
+            wire::detail(response, issue)
+        })
+    }
+
+    /// Runs the chain's checks on `issue` without signatures: everything but these.
+    pub fn prevalidate_unsigned(&self, issue: &Issue) -> Result<Prevalidation, Error> {
+        self.prevalidate(issue, issue.unsigned_body())
+    }
+
+    /// Runs all the chain's checks; changes nothing.
+    pub fn prevalidate_signed(&self, signed: &SignedIssue) -> Result<Prevalidation, Error> {
+        self.prevalidate(&signed.issue(), signed.body())
+    }
+
+    fn prevalidate(&self, issue: &Issue, body: String) -> Result<Prevalidation, Error> {
+        let response = self
+            .send("/tx/prevalidate/Issue", Some(body), READ)
+            .map_err(Error::NoAnswer)?;
+        wire::prevalidation(&response, &issue.hash())
+            .map_err(|source| self.answer("prevalidation", source))
+    }
+
+    /// Submits, and waits for a block. There is no error: whatever happens, what became of it must be found out.
+    pub fn submit(&self, signed: &SignedIssue) -> Submission {
+        match self.send("/tx/submit/Issue", Some(signed.body()), SUBMIT) {
+            Ok(response) => wire::submission(&response, &signed.issue().hash()),
+            Err(error) => Submission::Unknown {
+                what: crate::error::chain(&error),
+            },
+        }
+    }
+
+    fn get<T>(
+        &self,
+        path: &str,
+        asked: &'static str,
+        read: impl Fn(&Response) -> Result<T, wire::Error>,
+    ) -> Result<T, Error> {
+        let response = self.send(path, None, READ).map_err(Error::NoAnswer)?;
+        read(&response).map_err(|source| self.answer(asked, source))
+    }
+
+    fn answer(&self, asked: &'static str, source: wire::Error) -> Error {
+        Error::Answer {
+            node: self.url.to_owned(),
+            asked,
+            source,
+        }
+    }
+
+    fn send(
+        &self,
+        path: &str,
+        body: Option<String>,
+        within: Duration,
+    ) -> Result<Response, http::Error> {
+        let headers = match body {
+            Some(_) => vec![("content-type", "application/json".to_owned())],
+            None => Vec::new(),
+        };
+        let url = format!("{}{path}", self.url);
+        self.http.send(&Request {
+            url,
+            headers,
+            body: body.map(String::into_bytes),
+            within,
+            max_bytes: MAX_BYTES,
+        })
+    }
+}
