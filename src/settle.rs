@@ -1,0 +1,404 @@
+//! What becomes of a batch in flight: what was built and what the chain shows become the next step. Pure.
+//!
+//! This is the settlement table of `docs/exactly-once.md` as one function. Its safety rests on one fact: of all
+//! transactions of an account with one sequence, at most one is ever applied. All candidates of a batch share their
+//! sequence, so at most one of them can be.
+
+use std::fmt;
+
+use crate::napu::Napu;
+use crate::ndau::wire::{Body, Detail};
+use crate::ndau::{Issue, Verified};
+
+/// What the chain showed when a candidate was built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Base {
+    /// The account's sequence.
+    pub sequence: u64,
+    /// The node's height. What stands on the chain at or below it cannot be the candidate.
+    pub height: u64,
+    /// The total issued.
+    pub issued: Napu,
+}
+
+/// An `Issue` that was built for a batch, and so may be applied one day.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// What is to be signed.
+    pub issue: Issue,
+    /// How many of the batch's sales it covers, the oldest first.
+    pub sales: usize,
+    /// What the chain showed when it was built.
+    pub base: Base,
+    /// The signatures, if it was signed; each was verified.
+    pub signatures: Vec<Verified>,
+}
+
+/// What the nodes show now, all from one node but for `agreed`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sight {
+    /// The account's sequence.
+    pub sequence: u64,
+    /// The node's height.
+    pub height: u64,
+    /// The total issued. It trails an `Issue` by one block.
+    pub issued: Napu,
+    /// What stands under each candidate's hash, in the candidates' order.
+    pub found: Vec<Option<Detail>>,
+    /// The index and the totals have had their time (the height advanced, or nothing moved for long), and every
+    /// configured node shows the same.
+    pub agreed: bool,
+}
+
+/// The next step for a batch in flight.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// This candidate is on the chain, at this height: its sales are issued.
+    Applied {
+        /// Which.
+        candidate: usize,
+        /// Its block.
+        height: u64,
+    },
+    /// It is not applied, and still may be: have it signed if it is not, and submit the very same.
+    Submit {
+        /// Which.
+        candidate: usize,
+    },
+    /// A foreign transaction has taken its hash, so it can never be submitted: build one of this many sales, with
+    /// the same sequence.
+    Replace {
+        /// How many of the batch's sales.
+        sales: usize,
+    },
+    /// None of the candidates can ever be applied: the batch is free to be built anew.
+    Dead,
+    /// Not clear yet: look again in a moment, and if that does not help, stop with the doubt.
+    LookAgain(Doubt),
+    /// A person must look.
+    Stop(Doubt),
+}
+
+/// Why it cannot be told what became of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doubt {
+    /// The sequence is used up, but nothing stands under the candidates' hashes; index or totals may be behind.
+    IndexBehind,
+    /// The sequence is used up and nothing stands under the hashes, and yet the total issued grew by enough.
+    IssuedUnseen,
+    /// Something newer stands under the hash, but its body is another's and the total issued did not grow.
+    BodyUnclear,
+    /// Our `Issue` stands on the chain while the account's sequence is still below it.
+    SequenceBehind,
+    /// A foreign transaction has taken the hash of the only sale.
+    HashTaken,
+    /// More than one candidate seems to be applied, which cannot be.
+    TwoApplied,
+    /// The total issued is lower than it was.
+    IssuedShrank,
+    /// The candidates do not share one sequence, or were not all looked up.
+    Inconsistent,
+}
+
+impl fmt::Display for Doubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Doubt::IndexBehind => {
+                "the account's sequence is used up, but no node shows by which transaction, or not all nodes agree"
+            }
+            Doubt::IssuedUnseen => {
+                "the account's sequence is used up and the total issued has grown by at least our quantity, but no \
+                 node shows our Issue: look in another node's index whether it is there"
+            }
+            Doubt::BodyUnclear => {
+                "the node shows another transaction's body under our hash, and the total issued has not grown"
+            }
+            Doubt::SequenceBehind => {
+                "the node shows our Issue, and an account sequence below it: it contradicts itself"
+            }
+            Doubt::HashTaken => {
+                "a foreign transaction with the same two numbers has taken the hash of this single sale, so that the \
+                 node will not accept it"
+            }
+            Doubt::TwoApplied => "more than one Issue of this batch seems to be on the chain",
+            Doubt::IssuedShrank => "the total issued is lower than when the Issue was built: another chain, or a node behind",
+            Doubt::Inconsistent => "the candidates of the batch contradict one another",
+        })
+    }
+}
+
+/// What one candidate's look-up says of it.
+enum Fate {
+    /// It is applied, at this height.
+    Applied(u64),
+    /// Nothing, or a transaction that cannot be it, stands under its hash.
+    Absent,
+    /// A transaction that cannot be it stands under its hash.
+    Foreign,
+    /// Something newer stands under its hash with a neighbour's body.
+    Unclear,
+}
+
+fn fate(candidate: &Candidate, found: Option<&Detail>, issued: Napu) -> Fate {
+    let Some(found) = found else {
+        return Fate::Absent;
+    };
+    if found.height <= candidate.base.height {
+        return Fate::Foreign;
+    }
+    let grown = issued
+        .checked_sub(candidate.base.issued)
+        .is_some_and(|grown| grown >= candidate.issue.quantity());
+    match found.body {
+        Body::Ours => Fate::Applied(found.height),
+        Body::Foreign => Fate::Foreign,
+        Body::Neighbour if grown => Fate::Applied(found.height),
+        Body::Neighbour => Fate::Unclear,
+    }
+}
+
+/// The next step for a batch with these candidates, oldest first.
+pub fn settle(candidates: &[Candidate], sight: &Sight) -> Next {
+    let Some((last_index, last)) = candidates.iter().enumerate().next_back() else {
+        return Next::Dead;
+    };
+    let sequence = last.issue.sequence();
+    if candidates
+        .iter()
+        .any(|one| one.issue.sequence() != sequence)
+        || candidates.len() != sight.found.len()
+    {
+        return Next::Stop(Doubt::Inconsistent);
+    }
+    if candidates.iter().any(|one| sight.issued < one.base.issued) {
+        return Next::LookAgain(Doubt::IssuedShrank);
+    }
+    let fates: Vec<Fate> = candidates
+        .iter()
+        .zip(&sight.found)
+        .map(|(candidate, found)| fate(candidate, found.as_ref(), sight.issued))
+        .collect();
+
+    if sight.sequence < sequence {
+        // With our sequence unused, nothing of ours can be applied: whatever stands under a hash is foreign, unless
+        // it has our type and numbers and is new, which one node cannot honestly show.
+        return match (fates.last(), sight.found.last()) {
+            (
+                Some(Fate::Applied(_)),
+                Some(Some(Detail {
+                    body: Body::Ours, ..
+                })),
+            ) => Next::LookAgain(Doubt::SequenceBehind),
+            (Some(Fate::Absent), _) => Next::Submit {
+                candidate: last_index,
+            },
+            _ if last.sales > 1 => Next::Replace {
+                sales: last.sales - 1,
+            },
+            _ => Next::Stop(Doubt::HashTaken),
+        };
+    }
+
+    let mut applied = fates
+        .iter()
+        .enumerate()
+        .filter_map(|(candidate, fate)| match fate {
+            Fate::Applied(height) => Some((candidate, *height)),
+            Fate::Absent | Fate::Foreign | Fate::Unclear => None,
+        });
+    match (applied.next(), applied.next()) {
+        (Some((candidate, height)), None) => return Next::Applied { candidate, height },
+        (Some(_), Some(_)) => return Next::Stop(Doubt::TwoApplied),
+        (None, _) => {}
+    }
+    if fates.iter().any(|fate| matches!(fate, Fate::Unclear)) {
+        return Next::LookAgain(Doubt::BodyUnclear);
+    }
+    let could_be_issued = candidates.iter().any(|one| {
+        sight
+            .issued
+            .checked_sub(one.base.issued)
+            .is_some_and(|grown| grown >= one.issue.quantity())
+    });
+    match (could_be_issued, sight.agreed) {
+        (true, _) => Next::LookAgain(Doubt::IssuedUnseen),
+        (false, false) => Next::LookAgain(Doubt::IndexBehind),
+        (false, true) => Next::Dead,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const N: u64 = 5;
+    const H0: u64 = 10;
+
+    fn napu(napu: u64) -> Napu {
+        Napu::new(napu).unwrap()
+    }
+
+    fn candidate(quantity: u64, sales: usize) -> Candidate {
+        Candidate {
+            issue: Issue::new(napu(quantity), N).unwrap(),
+            sales,
+            base: Base {
+                sequence: N - 1,
+                height: H0,
+                issued: napu(100),
+            },
+            signatures: Vec::new(),
+        }
+    }
+
+    fn sight(sequence: u64, found: &[Option<Detail>]) -> Sight {
+        Sight {
+            sequence,
+            height: H0 + 2,
+            issued: napu(100),
+            found: found.to_vec(),
+            agreed: false,
+        }
+    }
+
+    fn detail(height: u64, body: Body) -> Option<Detail> {
+        Some(Detail { height, body })
+    }
+
+    #[test]
+    fn the_table_line_by_line() {
+        let one = [candidate(30, 3)];
+        let next = |sight: &Sight| settle(&one, sight);
+        // S < N, null.
+        assert_eq!(next(&sight(N - 1, &[None])), Next::Submit { candidate: 0 });
+        // S < N, found, but foreign: another type, or old.
+        assert_eq!(
+            next(&sight(N - 1, &[detail(H0 + 1, Body::Foreign)])),
+            Next::Replace { sales: 2 }
+        );
+        assert_eq!(
+            next(&sight(N - 1, &[detail(H0, Body::Ours)])),
+            Next::Replace { sales: 2 }
+        );
+        let single = [candidate(30, 1)];
+        assert_eq!(
+            settle(&single, &sight(N - 1, &[detail(H0, Body::Ours)])),
+            Next::Stop(Doubt::HashTaken)
+        );
+        // S >= N, found, new, and ours; or a neighbour's body with the total grown.
+        let applied = Next::Applied {
+            candidate: 0,
+            height: H0 + 1,
+        };
+        assert_eq!(next(&sight(N, &[detail(H0 + 1, Body::Ours)])), applied);
+        assert_eq!(next(&sight(N + 9, &[detail(H0 + 1, Body::Ours)])), applied);
+        let mut grown = sight(N, &[detail(H0 + 1, Body::Neighbour)]);
+        assert_eq!(next(&grown), Next::LookAgain(Doubt::BodyUnclear));
+        grown.issued = napu(130);
+        assert_eq!(next(&grown), applied);
+        // S >= N, null: only when all agree and the total did not grow.
+        let mut gone = sight(N, &[None]);
+        assert_eq!(next(&gone), Next::LookAgain(Doubt::IndexBehind));
+        gone.agreed = true;
+        assert_eq!(next(&gone), Next::Dead);
+        gone.issued = napu(130);
+        assert_eq!(next(&gone), Next::LookAgain(Doubt::IssuedUnseen));
+        // Anything else.
+        assert_eq!(
+            next(&sight(N - 1, &[detail(H0 + 1, Body::Ours)])),
+            Next::LookAgain(Doubt::SequenceBehind)
+        );
+        let mut shrunk = sight(N, &[None]);
+        shrunk.issued = napu(99);
+        assert_eq!(next(&shrunk), Next::LookAgain(Doubt::IssuedShrank));
+        assert_eq!(next(&sight(N, &[])), Next::Stop(Doubt::Inconsistent));
+        assert_eq!(settle(&[], &sight(N, &[])), Next::Dead);
+    }
+
+    #[test]
+    fn of_two_candidates_the_applied_one_is_found_and_the_newer_one_submitted() {
+        let two = [candidate(30, 3), candidate(20, 2)];
+        let foreign = detail(H0 + 1, Body::Foreign);
+        assert_eq!(
+            settle(&two, &sight(N - 1, &[foreign.clone(), None])),
+            Next::Submit { candidate: 1 }
+        );
+        let ours = detail(H0 + 2, Body::Ours);
+        let applied = Next::Applied {
+            candidate: 1,
+            height: H0 + 2,
+        };
+        assert_eq!(
+            settle(&two, &sight(N, &[foreign.clone(), ours.clone()])),
+            applied
+        );
+        assert_eq!(
+            settle(&two, &sight(N, &[ours.clone(), ours])),
+            Next::Stop(Doubt::TwoApplied)
+        );
+        let mut dead = sight(N, &[foreign, None]);
+        dead.agreed = true;
+        assert_eq!(settle(&two, &dead), Next::Dead);
+    }
+
+    /// Over every chain that can honestly be: our candidate applied or not, the sequence used by it, by another, or
+    /// not at all, a foreign transaction under our hash or none, index and totals behind or not. The step must never
+    /// contradict what happened.
+    #[test]
+    fn no_step_contradicts_what_happened() {
+        let one = [candidate(30, 3)];
+        let mut cases = 0;
+        for applied in [false, true] {
+            for used_by_other in [false, true] {
+                for old_foreign in [false, true] {
+                    for index_behind in [false, true] {
+                        for totals_behind in [false, true] {
+                            for other_issue in [0, 29, 30] {
+                                for body in [Body::Ours, Body::Neighbour] {
+                                    // Our hash can't be submitted while a foreign transaction has it.
+                                    if applied && (used_by_other || old_foreign) {
+                                        continue;
+                                    }
+                                    if other_issue > 0 && !used_by_other {
+                                        continue;
+                                    }
+                                    let sequence = if applied || used_by_other { N } else { N - 1 };
+                                    let found = match (applied && !index_behind, old_foreign) {
+                                        (true, _) => detail(H0 + 1, body),
+                                        (false, true) => detail(H0, Body::Foreign),
+                                        (false, false) => None,
+                                    };
+                                    let mut issued = 100 + other_issue;
+                                    if applied && !totals_behind {
+                                        issued += 30;
+                                    }
+                                    // Index and totals that had their time are not behind.
+                                    let agreed = !(index_behind || totals_behind);
+                                    let sight = Sight {
+                                        sequence,
+                                        height: H0 + 2,
+                                        issued: napu(issued),
+                                        found: vec![found],
+                                        agreed,
+                                    };
+                                    cases += 1;
+                                    match settle(&one, &sight) {
+                                        Next::Applied { .. } => assert!(applied, "{sight:?}"),
+                                        Next::Dead => {
+                                            assert!(!applied && used_by_other, "{sight:?}")
+                                        }
+                                        Next::Submit { .. } | Next::Replace { .. } => {
+                                            assert!(!applied && !used_by_other, "{sight:?}");
+                                        }
+                                        Next::LookAgain(_) | Next::Stop(_) => {}
+                                    }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        assert_eq!(cases, 72);
+    }
+}

@@ -1,0 +1,283 @@
+use std::fs;
+
+use super::*;
+use crate::exchange::{Dialect, TradeId};
+use crate::napu::Napu;
+use crate::ndau::{Issue, PrivateKey};
+use crate::sales::{At, Batch, Progress, Sale, Seen, Start};
+use crate::settle::{Base, Candidate};
+
+fn sale(trade: u64, napu: u64) -> Sale {
+    let id = TradeId {
+        trade,
+        order: 9_007_199_254_740_993,
+    };
+    Sale {
+        time_ms: 1_700_000_000_000 + trade,
+        id,
+        quantity: Napu::new(napu).unwrap(),
+    }
+}
+
+fn at() -> At {
+    At {
+        time_ms: 1_700_000_100_000,
+        dialect: Dialect::V4,
+        account: "0123456789abcdef".to_owned(),
+        network: "net".to_owned(),
+    }
+}
+
+fn cursor() -> Cursor {
+    let mut cursor = Cursor::new(
+        Start::Found {
+            trade: 7,
+            time_ms: 5,
+        },
+        "XND_USDT".to_owned(),
+    );
+    cursor.at = Some(at());
+    cursor.seen.insert(Seen {
+        time_ms: 6,
+        id: TradeId {
+            trade: u64::MAX,
+            order: 0,
+        },
+    });
+    cursor
+}
+
+fn pending() -> Pending {
+    let batch = Batch::new(vec![sale(1, 10), sale(2, 20)]).unwrap();
+    let key = PrivateKey::from_ed25519_seed(&[1; 32]);
+    let base = Base {
+        sequence: 4,
+        height: 10,
+        issued: Napu::new(100).unwrap(),
+    };
+    let candidate = |sales: usize| {
+        let issue = Issue::new(batch.oldest(sales).unwrap().quantity(), 5).unwrap();
+        let signature = key.sign(&issue.signable_bytes());
+        let verified = issue
+            .verify(&[key.public().clone()], key.public(), &signature)
+            .unwrap();
+        Candidate {
+            issue,
+            sales,
+            base,
+            signatures: vec![verified],
+        }
+    };
+    let progress = Progress {
+        start: Start::Beginning,
+        at: at(),
+        others: vec![Seen {
+            time_ms: 8,
+            id: TradeId { trade: 3, order: 3 },
+        }],
+    };
+    let candidates = vec![candidate(2), candidate(1)];
+    Pending {
+        batch,
+        progress,
+        left: vec![sale(3, 30)],
+        candidates,
+    }
+}
+
+fn entry(sequence: u64, sales: &[Sale]) -> Entry {
+    let quantity = Napu::sum(sales.iter().map(|sale| sale.quantity)).unwrap();
+    Entry {
+        issue: Issue::new(quantity, sequence).unwrap(),
+        height: 11,
+        sales: sales.to_vec(),
+        recorded_ms: 1_700_000_200_000,
+        symbol: "XND_USDT".to_owned(),
+        network: "net".to_owned(),
+        dialect: "v4".to_owned(),
+        account: "0123456789abcdef".to_owned(),
+    }
+}
+
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Place {
+        Place(tempfile::tempdir().unwrap())
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&Locked) -> T) -> T {
+        act(&Locked::take(Folder::new(&HostDisk, self.0.path())).unwrap())
+    }
+
+    fn load(&self) -> Result<State, Error> {
+        Folder::new(&HostDisk, self.0.path()).load()
+    }
+}
+
+#[test]
+fn what_is_stored_is_loaded() {
+    let place = Place::new();
+    assert!(matches!(place.load(), Err(Error::NoCursor { .. })));
+    place.with(|locked| {
+        locked.store_cursor(&cursor()).unwrap();
+        locked.store_pending(&pending()).unwrap();
+    });
+    let state = place.load().unwrap();
+    assert_eq!(
+        (&state.cursor, state.pending.as_ref()),
+        (&cursor(), Some(&pending()))
+    );
+    place.with(|locked| {
+        locked.remove_pending().unwrap();
+        locked.remove_pending().unwrap();
+        locked
+            .append(&state.ledger, &entry(5, &[sale(1, 10)]))
+            .unwrap();
+        let ledger = place.load().unwrap().ledger;
+        locked.append(&ledger, &entry(6, &[sale(2, 20)])).unwrap();
+        let ledger = place.load().unwrap().ledger;
+        // A second time is as good as once.
+        locked.append(&ledger, &entry(6, &[sale(2, 20)])).unwrap();
+    });
+    let state = place.load().unwrap();
+    assert_eq!(state.pending, None);
+    assert_eq!(
+        state.ledger.entries(),
+        [entry(5, &[sale(1, 10)]), entry(6, &[sale(2, 20)])]
+    );
+    assert_eq!(state.ledger.total(), Napu::new(30));
+}
+
+#[test]
+fn every_start_is_stored() {
+    for start in [Start::Beginning, Start::Time(7), Start::Trade(u64::MAX)] {
+        let fresh = Cursor::new(start, "XND_USDT".to_owned());
+        assert_eq!(cursor::parse(&cursor::print(&fresh)).unwrap(), fresh);
+    }
+}
+
+#[test]
+fn a_second_run_is_told_at_once() {
+    let place = Place::new();
+    place.with(|_held| {
+        let second = Locked::take(Folder::new(&HostDisk, place.0.path()));
+        assert!(matches!(second, Err(Error::Locked { .. })));
+    });
+    place.with(|_released| ());
+}
+
+#[test]
+fn any_cut_or_changed_byte_of_a_file_is_refused_or_means_the_same() {
+    let printed = [cursor::print(&cursor()), pending::print(&pending())];
+    for bytes in printed {
+        let parse = |bytes: &[u8]| -> Result<Vec<u8>, String> {
+            match cursor::parse(bytes) {
+                Ok(cursor) => Ok(cursor::print(&cursor)),
+                Err(_) => pending::parse(bytes).map(|pending| pending::print(&pending)),
+            }
+        };
+        for end in 0..bytes.len() - 1 {
+            assert!(parse(&bytes[..end]).is_err(), "cut at {end}");
+        }
+        for at in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[at] = 0xff;
+            assert!(parse(&changed).is_err(), "changed at {at}");
+        }
+    }
+}
+
+#[test]
+fn a_changed_ledger_is_noticed() {
+    let place = Place::new();
+    place.with(|locked| {
+        locked.store_cursor(&cursor()).unwrap();
+        for (sequence, trade) in [(5, 1), (6, 2), (9, 3)] {
+            let ledger = place.load().unwrap().ledger;
+            locked
+                .append(&ledger, &entry(sequence, &[sale(trade, 10)]))
+                .unwrap();
+        }
+    });
+    let path = place.0.path().join("ledger.jsonl");
+    let text = fs::read_to_string(&path).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let changed = [
+        format!("{}\n{}\n", lines[0], lines[2]),
+        format!("{}\n{}\n", lines[1], lines[2]),
+        text.replace("\"height\":11", "\"height\":12"),
+        text.replace("\"version\":1", "\"version\":2"),
+        format!("{text}{}\n", lines[2]),
+    ];
+    for (case, changed) in changed.iter().enumerate() {
+        fs::write(&path, changed).unwrap();
+        assert!(
+            matches!(place.load(), Err(Error::Damaged { .. })),
+            "case {case}"
+        );
+    }
+}
+
+#[test]
+fn a_torn_line_is_cut_off_by_the_batch_that_it_was_of() {
+    let place = Place::new();
+    place.with(|locked| {
+        locked.store_cursor(&cursor()).unwrap();
+        let ledger = place.load().unwrap().ledger;
+        locked.append(&ledger, &entry(4, &[sale(9, 10)])).unwrap();
+        let path = place.0.path().join("ledger.jsonl");
+        let whole = fs::read(&path).unwrap();
+        let line = place
+            .load()
+            .unwrap()
+            .ledger
+            .print(&entry(5, pending().batch.sales()));
+        for cut in [1, line.len() / 2, line.len() - 1] {
+            fs::write(&path, [&whole[..], &line[..cut]].concat()).unwrap();
+            let _ = locked.remove_pending();
+            assert!(matches!(place.load(), Err(Error::Contradiction { .. })));
+            locked.store_pending(&pending()).unwrap();
+            let state = place.load().unwrap();
+            assert!(state.ledger.torn());
+            locked
+                .append(&state.ledger, &entry(5, pending().batch.sales()))
+                .unwrap();
+            let state = place.load().unwrap();
+            assert_eq!(
+                (state.ledger.entries().len(), state.ledger.torn()),
+                (2, false)
+            );
+        }
+    });
+}
+
+#[test]
+fn files_that_contradict_each_other_are_refused() {
+    let place = Place::new();
+    place.with(|locked| {
+        locked.store_cursor(&cursor()).unwrap();
+        let ledger = place.load().unwrap().ledger;
+        locked.append(&ledger, &entry(3, &[sale(1, 10)])).unwrap();
+        // One of its sales was issued by another Issue.
+        locked.store_pending(&pending()).unwrap();
+        assert!(matches!(place.load(), Err(Error::Contradiction { .. })));
+        locked.remove_pending().unwrap();
+        assert!(place.load().is_ok());
+        // A cursor made anew beside a ledger.
+        locked
+            .store_cursor(&Cursor::new(Start::Beginning, "XND_USDT".to_owned()))
+            .unwrap();
+        assert!(matches!(place.load(), Err(Error::Contradiction { .. })));
+    });
+}
+
+#[test]
+fn a_candidate_of_fewer_sales_leaves_the_rest() {
+    let pending = pending();
+    let (issued, left) = pending.split(&pending.candidates[1]);
+    assert_eq!(
+        (issued, left),
+        (vec![sale(1, 10)], vec![sale(2, 20), sale(3, 30)])
+    );
+}
