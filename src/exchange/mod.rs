@@ -1,1 +1,131 @@
-//! exchange
+//! One account's trades in one pair, as the BitMart exchange tells them: completely, or not at all. What cannot be
+//! read in full, contradicts itself or comes from a filter that was not understood is an error, never a shorter list.
+//! Which trades are settled, counted or issued already is not decided here.
+//!
+//! [`Key`] is the account's key file, [`Client`] asks, [`History`] is the answer. Inside, `session` sends (pace,
+//! repeats, clock), `class` judges answers, `wire` reads their JSON, `v4` and `v2` know what to ask in each dialect, and
+//! `found` counts each trade once. Nothing of BitMart's JSON leaves this room.
+
+mod auth;
+mod class;
+mod client;
+mod error;
+mod found;
+mod key;
+mod session;
+mod v2;
+mod v4;
+mod wire;
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use crate::napu::Napu;
+
+pub use client::Client;
+pub use error::{Error, Said};
+pub use key::{Key, KeyError};
+
+/// Which of the exchange's two APIs is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// 2018 to 2020: bearer tokens, pages, and a side that only the order knows.
+    V2,
+    /// The current one: signed requests and time windows.
+    V4,
+}
+
+impl Dialect {
+    /// The dialect of that name, as `Display` prints it.
+    pub fn parse(text: &str) -> Option<Dialect> {
+        match text {
+            "v2" => Some(Dialect::V2),
+            "v4" => Some(Dialect::V4),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Dialect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Dialect::V2 => "v2",
+            Dialect::V4 => "v4",
+        })
+    }
+}
+
+/// What makes a trade the same trade, however often and wherever it comes. Both numbers are needed: the two sides of
+/// a trade with oneself share the first. Neither is an order in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TradeId {
+    /// The trade's own number.
+    pub trade: u64,
+    /// The number of the account's order that it filled.
+    pub order: u64,
+}
+
+impl fmt::Display for TradeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "trade {} (order {})", self.trade, self.order)
+    }
+}
+
+/// The account's side of a trade.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Bought. The amount of a purchase is never read.
+    Buy,
+    /// Sold.
+    Sell {
+        /// How much, before fees.
+        quantity: Napu,
+    },
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Side::Buy => f.write_str("a purchase"),
+            Side::Sell { quantity } => write!(f, "a sale of {quantity}"),
+        }
+    }
+}
+
+/// One trade of the account in the pair that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trade {
+    /// Its identity.
+    pub id: TradeId,
+    /// When it happened, by the exchange's clock, in ms since 1970. In `v2` these are whole seconds.
+    pub time_ms: u64,
+    /// What the account did in it.
+    pub side: Side,
+}
+
+/// From when on trades are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Since {
+    /// All that the exchange still has: in `v2` its whole list, in `v4` 91 days, a day or so more than the three months
+    /// that it is said to keep.
+    Beginning,
+    /// Every trade at or after this time, in ms since 1970.
+    Time(u64),
+}
+
+/// Every trade since the time asked for.
+#[derive(Debug, Clone)]
+pub struct History {
+    /// Each trade once, by time, then by id. Some may be older than asked for.
+    pub trades: Vec<Trade>,
+    /// The dialect it was read in. Ids of one dialect mean nothing in the other.
+    pub dialect: Dialect,
+    /// The run's now; by the exchange's clock (half a second into the past) if ours had to be corrected.
+    pub now_ms: u64,
+    /// How many requests it took.
+    pub requests: u64,
+}
