@@ -1,7 +1,428 @@
 //! The top-level error, its exit code, and how a chain of causes is printed.
 
 use std::error::Error as StdError;
+use std::fmt;
 use std::fmt::Write;
+use std::io;
+use std::path::PathBuf;
+
+use crate::exchange;
+use crate::exchange::TradeId;
+use crate::napu::Napu;
+use crate::ndau::issue::SignatureError;
+use crate::ndau::{Address, PublicKey, TxHash, client};
+use crate::settle::Doubt;
+use crate::{config, sales, signer, state};
+
+/// Why a command did not do what it was to do.
+#[derive(Debug)]
+pub enum Error {
+    /// A setting or a key file.
+    Config(config::Error),
+    /// The cursor is for another pair than the configuration.
+    OtherSymbol {
+        /// The cursor's pair.
+        cursor: String,
+        /// The configuration's.
+        config: String,
+    },
+    /// An identity must not be able to sign transactions.
+    IdentityCanSign {
+        /// The identity.
+        key: Box<PublicKey>,
+    },
+    /// A key that is to sign is none of the account's validation keys, so the chain would refuse its signature.
+    NotAValidationKey {
+        /// The key.
+        key: Box<PublicKey>,
+        /// The issuer's account.
+        account: Address,
+    },
+    /// The account has fewer validation keys than signatures are wanted, or more than may sign.
+    KeyCount {
+        /// How many keys there are.
+        keys: usize,
+        /// How many signatures are wanted.
+        needed: usize,
+    },
+    /// There is no cursor to start from, and where to start was not said.
+    FromNeeded {
+        /// The state folder.
+        folder: PathBuf,
+    },
+    /// The cursor is gone from a folder that has issued: a new one would issue everything again.
+    HistoryWithoutCursor {
+        /// The state folder.
+        folder: PathBuf,
+    },
+    /// The ledger adds up to more than can be.
+    LedgerOverflows,
+    /// `init` could not write a file.
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The state folder.
+    State(state::Error),
+    /// The exchange.
+    Exchange(exchange::Error),
+    /// The trades.
+    Sales(sales::Error),
+    /// A trade that is new to the cursor was issued before, by the ledger: the cursor is older than the ledger.
+    IssuedBefore {
+        /// The trade.
+        trade: TradeId,
+        /// By which `Issue`.
+        hash: TxHash,
+    },
+    /// The chain, before anything was submitted.
+    Chain(client::Error),
+    /// The node has not got the block of our last `Issue`.
+    NodeBehind {
+        /// The node.
+        node: String,
+        /// Its height.
+        height: u64,
+        /// The height of the last `Issue` in the ledger.
+        ledger: u64,
+    },
+    /// The account's sequence is below one that the ledger says was used.
+    SequenceBelowLedger {
+        /// The account's.
+        account: u64,
+        /// The ledger's.
+        ledger: u64,
+    },
+    /// Not enough was released for issuing.
+    NotReleased {
+        /// What is to be issued.
+        wanted: Napu,
+        /// What could be.
+        left: Napu,
+    },
+    /// The account cannot pay the fee.
+    NoFee {
+        /// What the transaction costs.
+        fee: Napu,
+        /// What the account has.
+        available: Napu,
+        /// The issuer's account.
+        account: Address,
+    },
+    /// Each of the next sequences would give a hash that some transaction has already.
+    NoFreeHash {
+        /// What is to be issued.
+        wanted: Napu,
+    },
+    /// The chain is not the one that the state was made with.
+    OtherNetwork {
+        /// The state's network.
+        expected: String,
+        /// The chain's.
+        found: String,
+    },
+    /// The node could not hand the `Issue` on.
+    NotSent {
+        /// In the node's words.
+        reason: String,
+    },
+    /// The chain's rules say no to this `Issue`.
+    RefusedByChain {
+        /// Its hash.
+        hash: TxHash,
+        /// In the chain's words.
+        reason: String,
+    },
+    /// The `Issue` is out of bounds.
+    NoIssue(crate::ndau::issue::IssueError),
+    /// The signing service.
+    Signer(signer::Error),
+    /// The signatures that were stored are not enough.
+    Signatures(SignatureError),
+    /// Submitted, and not to be seen what became of it.
+    InDoubt {
+        /// Its hash.
+        hash: TxHash,
+        /// Its sequence.
+        sequence: u64,
+        /// What was done last, and what it answered.
+        last: String,
+        /// Why it cannot be told.
+        why: Why,
+    },
+    /// One of this program's own invariants is broken.
+    Bug(&'static str),
+    /// Other transactions used up the sequence each time.
+    Overtaken {
+        /// How often it was tried.
+        times: u32,
+    },
+}
+
+/// Why it cannot be told what became of an `Issue`.
+#[derive(Debug)]
+pub enum Why {
+    /// What the chain shows does not say.
+    Doubt {
+        /// The doubt.
+        doubt: Doubt,
+        /// What was seen, in numbers.
+        seen: String,
+    },
+    /// The chain does not show it yet.
+    NotYet,
+    /// The chain cannot be asked.
+    Chain(client::Error),
+}
+
+impl Error {
+    /// The exit code that says what the operator is to do.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Error::Config(_)
+            | Error::OtherSymbol { .. }
+            | Error::IdentityCanSign { .. }
+            | Error::NotAValidationKey { .. }
+            | Error::KeyCount { .. }
+            | Error::OtherNetwork { .. } => Exit::Config,
+            Error::FromNeeded { .. } => Exit::Usage,
+            Error::Write { .. } => Exit::Disk,
+            Error::State(error) => error.exit(),
+            Error::Exchange(error) => error.exit(),
+            Error::Chain(error) => error.exit(),
+            Error::Signer(error) => error.exit(),
+            Error::Sales(_)
+            | Error::HistoryWithoutCursor { .. }
+            | Error::LedgerOverflows
+            | Error::IssuedBefore { .. }
+            | Error::SequenceBelowLedger { .. }
+            | Error::NoFreeHash { .. }
+            | Error::NoIssue(_) => Exit::BadData,
+            Error::NodeBehind { .. } | Error::NotSent { .. } | Error::Overtaken { .. } => {
+                Exit::Unavailable
+            }
+            Error::NotReleased { .. }
+            | Error::NoFee { .. }
+            | Error::RefusedByChain { .. }
+            | Error::Signatures(_) => Exit::Refused,
+            Error::InDoubt { .. } => Exit::InDoubt,
+            Error::Bug(_) => Exit::Bug,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Config(_) => f.write_str("the configuration"),
+            Error::OtherSymbol { cursor, config } => write!(
+                f,
+                "the cursor counts {cursor}, the configuration says {config}: give another pair a state_dir of its own"
+            ),
+            Error::IdentityCanSign { key } => write!(
+                f,
+                "the identity {key} is also a key that can sign transactions: make a new identity (remove its file, \
+                 run init)"
+            ),
+            Error::NotAValidationKey { key, account } => {
+                write!(
+                    f,
+                    "{key} is to sign, but is no validation key of the issuer's account {account}"
+                )
+            }
+            Error::KeyCount { keys, needed } => {
+                write!(
+                    f,
+                    "{needed} signatures are wanted, and there are {keys} keys to sign (the chain takes 1 to 16)"
+                )
+            }
+            Error::FromNeeded { folder } => write!(
+                f,
+                "there is no cursor in {} yet: say with --from where issuing starts (now, beginning, or the id of the \
+                 last trade that was issued already)",
+                folder.display()
+            ),
+            Error::HistoryWithoutCursor { folder } => write!(
+                f,
+                "{} has issued before, but its cursor.json is gone: bring it back from a backup; a new one would \
+                 issue again what was issued",
+                folder.display()
+            ),
+            Error::LedgerOverflows => f.write_str("the ledger adds up to more ndau than can be"),
+            Error::Write { path, .. } => write!(f, "cannot write {}", path.display()),
+            Error::State(_) => f.write_str("the state"),
+            Error::Exchange(_) => f.write_str("the exchange"),
+            Error::Sales(_) => f.write_str("the trades"),
+            Error::IssuedBefore { trade, hash } => write!(
+                f,
+                "{trade} is new to the cursor, but the ledger says that {hash} issued it: cursor.json is older than \
+                 ledger.jsonl; bring both back from the same moment"
+            ),
+            Error::Chain(_) => f.write_str("the chain"),
+            Error::NodeBehind {
+                node,
+                height,
+                ledger,
+            } => write!(
+                f,
+                "{node} is at block {height}, and our last Issue is in block {ledger}: it is behind, or another chain"
+            ),
+            Error::SequenceBelowLedger { account, ledger } => write!(
+                f,
+                "the account's sequence is {account}, and the ledger holds an Issue with sequence {ledger}: this is \
+                 another chain, or another folder's ledger"
+            ),
+            Error::NotReleased { wanted, left } => write!(
+                f,
+                "{wanted} ndau are to be issued, and only {left} of what was released are left: release {} more",
+                wanted.checked_sub(*left).unwrap_or(Napu::ZERO)
+            ),
+            Error::NoFee {
+                fee,
+                available,
+                account,
+            } => write!(
+                f,
+                "the fee is {fee} ndau, and the issuer's account {account} has {available} to spend: send it some"
+            ),
+            Error::NoFreeHash { wanted } => write!(
+                f,
+                "each of the next 128 sequences gives {wanted} ndau a hash that is on the chain already"
+            ),
+            Error::OtherNetwork { expected, found } => write!(
+                f,
+                "the state was made on the network {expected}, and this chain is {found}: set ndau.api right, or give \
+                 another network a state_dir of its own"
+            ),
+            Error::NotSent { reason } => {
+                write!(f, "the node could not hand the Issue on: {reason}")
+            }
+            Error::RefusedByChain { hash, reason } => {
+                write!(f, "the chain refuses the Issue {hash}: {reason}")
+            }
+            Error::NoIssue(_) => f.write_str("the Issue"),
+            Error::Signer(_) => f.write_str("the signing service"),
+            Error::Signatures(_) => f.write_str("the signatures"),
+            Error::InDoubt {
+                hash,
+                sequence,
+                last,
+                why,
+            } => {
+                write!(
+                    f,
+                    "what became of the Issue {hash} (sequence {sequence}) is not known; {last}; "
+                )?;
+                match why {
+                    Why::Doubt { doubt, seen } => write!(f, "{doubt} ({seen})"),
+                    Why::NotYet => {
+                        f.write_str("the chain does not show it yet; the next run settles it")
+                    }
+                    Why::Chain(_) => f.write_str("the next run settles it"),
+                }
+            }
+            Error::Bug(what) => write!(f, "this is a bug: {what}; nothing was done about it"),
+            Error::Overtaken { times } => {
+                write!(
+                    f,
+                    "other transactions of the issuer's account used up the sequence {times} times in a row"
+                )
+            }
+        }
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Error::Config(source) => Some(source),
+            Error::Write { source, .. } => Some(source),
+            Error::State(source) => Some(source),
+            Error::Exchange(source) => Some(source),
+            Error::Sales(source) => Some(source),
+            Error::Chain(source) => Some(source),
+            Error::NoIssue(source) => Some(source),
+            Error::Signer(source) => Some(source),
+            Error::Signatures(source) => Some(source),
+            Error::InDoubt {
+                why: Why::Chain(source),
+                ..
+            } => Some(source),
+            Error::InDoubt {
+                why: Why::Doubt { .. } | Why::NotYet,
+                ..
+            }
+            | Error::OtherSymbol { .. }
+            | Error::IdentityCanSign { .. }
+            | Error::NotAValidationKey { .. }
+            | Error::KeyCount { .. }
+            | Error::FromNeeded { .. }
+            | Error::HistoryWithoutCursor { .. }
+            | Error::LedgerOverflows
+            | Error::IssuedBefore { .. }
+            | Error::NodeBehind { .. }
+            | Error::SequenceBelowLedger { .. }
+            | Error::NotReleased { .. }
+            | Error::NoFee { .. }
+            | Error::NoFreeHash { .. }
+            | Error::OtherNetwork { .. }
+            | Error::NotSent { .. }
+            | Error::RefusedByChain { .. }
+            | Error::Bug(_)
+            | Error::Overtaken { .. } => None,
+        }
+    }
+}
+
+impl From<config::Error> for Error {
+    fn from(error: config::Error) -> Self {
+        Error::Config(error)
+    }
+}
+
+impl From<state::Error> for Error {
+    fn from(error: state::Error) -> Self {
+        Error::State(error)
+    }
+}
+
+impl From<exchange::Error> for Error {
+    fn from(error: exchange::Error) -> Self {
+        Error::Exchange(error)
+    }
+}
+
+impl From<sales::Error> for Error {
+    fn from(error: sales::Error) -> Self {
+        Error::Sales(error)
+    }
+}
+
+impl From<client::Error> for Error {
+    fn from(error: client::Error) -> Self {
+        Error::Chain(error)
+    }
+}
+
+impl From<signer::Error> for Error {
+    fn from(error: signer::Error) -> Self {
+        Error::Signer(error)
+    }
+}
+
+impl From<SignatureError> for Error {
+    fn from(error: SignatureError) -> Self {
+        Error::Signatures(error)
+    }
+}
+
+impl From<crate::ndau::issue::IssueError> for Error {
+    fn from(error: crate::ndau::issue::IssueError) -> Self {
+        Error::NoIssue(error)
+    }
+}
 
 /// How a run ends, as the operator's scripts see it. The README has the same table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -177,13 +177,6 @@ pub enum Error {
         /// The present key.
         found: String,
     },
-    /// The chain is not the one the cursor was made with.
-    OtherNetwork {
-        /// The cursor's network.
-        expected: String,
-        /// The present one.
-        found: String,
-    },
     /// One sale alone is more than all the ndau there can be.
     Absurd {
         /// The sale.
@@ -211,12 +204,6 @@ impl fmt::Display for Error {
                 "the cursor was made with API key {expected}, the present one is {found}, and it shows none of the \
                  trades that the cursor knows: this looks like another account's key"
             ),
-            Error::OtherNetwork { expected, found } => {
-                write!(
-                    f,
-                    "the cursor was made on the network {expected}, the chain is {found}"
-                )
-            }
             Error::Absurd { trade, quantity } => {
                 write!(
                     f,
@@ -310,12 +297,6 @@ pub fn pick(
     settle_ms: u64,
 ) -> Result<Picked, Error> {
     if let Some(at) = &cursor.at {
-        if at.network != network {
-            return Err(Error::OtherNetwork {
-                expected: at.network.clone(),
-                found: network.to_owned(),
-            });
-        }
         let known = || {
             history
                 .trades
@@ -629,7 +610,7 @@ mod tests {
     }
 
     #[test]
-    fn another_accounts_key_and_another_network_are_refused() {
+    fn another_accounts_key_is_refused() {
         let trades = [sell(1, 20_000, 5), buy(2, 40_000)];
         let cursor = after(&fresh(), &take(&fresh(), &trades));
         assert!(matches!(
@@ -642,17 +623,16 @@ mod tests {
             ),
             Err(Error::OtherAccount { .. })
         ));
-        assert!(matches!(
-            pick(&cursor, &history(&trades), "key", "test", SETTLE),
-            Err(Error::OtherNetwork { .. })
-        ));
         // A new key of the same account shows the same trades.
         assert_eq!(
             cursor.since("other"),
             Since::Time(NOW - SETTLE - LOOK_BACK_MS)
         );
         let quiet = Cursor {
-            at: cursor.at.clone().map(|at| At { time_ms: NOW + 3 * LOOK_BACK_MS, ..at }),
+            at: cursor.at.clone().map(|at| At {
+                time_ms: NOW + 3 * LOOK_BACK_MS,
+                ..at
+            }),
             ..cursor.clone()
         };
         assert_eq!(quiet.since("other"), Since::Time(NOW - 20_000));

@@ -81,6 +81,7 @@ impl StdError for Error {
 }
 
 /// One node of the chain. What must agree is asked of one and the same.
+#[derive(Clone, Copy)]
 pub struct Node<'a> {
     http: &'a dyn Http,
     url: &'a str,
@@ -135,6 +136,13 @@ impl<'a> Node<'a> {
         self.get(&path, "the issuer's account", |response| {
             wire::account(response, address)
         })
+    }
+
+    /// Whether the index holds a transaction of `address` in a block above `height`.
+    pub fn moved_since(&self, address: &Address, height: u64) -> Result<bool, Error> {
+        let path = format!("/account/history/{address}?after={height}&limit=100");
+        let newest = self.get(&path, "the account's history", wire::newest_block)?;
+        Ok(newest.is_some_and(|newest| newest > height))
     }
 
     /// What was released and issued so far.

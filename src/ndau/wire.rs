@@ -346,6 +346,29 @@ pub fn detail(response: &Response, issue: &Issue) -> Result<Option<Detail>, Erro
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct WireHistory {
+    items: Option<Vec<WireItem>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct WireItem {
+    height: u64,
+}
+
+/// GET /account/history/:address: the newest block in the index with a transaction of the account, of those listed.
+pub fn newest_block(response: &Response) -> Result<Option<u64>, Error> {
+    let history: WireHistory = read(response, &[200])?;
+    Ok(history
+        .items
+        .unwrap_or_default()
+        .iter()
+        .map(|item| item.height)
+        .max())
+}
+
+#[derive(Deserialize)]
 struct WireResult {
     #[serde(default)]
     fee_napu: i64,
@@ -484,6 +507,8 @@ mod tests {
                         "{name}"
                     );
                 }
+            } else if path.starts_with("/account/history/") {
+                assert_eq!(newest_block(&response).unwrap(), Some(6), "{name}");
             } else if path == "/price/current" {
                 assert_eq!(
                     totals(&response).is_ok(),

@@ -1,1 +1,27 @@
-//! signer
+//! The issuing side of the signing protocol `ndau-signer/1`: a listener that is open for a moment, and the signing
+//! service that dials in. It gives out signatures that were verified, and nothing else that a peer said.
+//!
+//! `message` is pure: JSON to values and back. `noise` is the encryption, one message at a time, of both sides.
+//! `session` is one peer, from its first byte to its last, over any stream. `listener` owns the sockets and decides
+//! who may come in. Another format would be another `message` and `noise`.
+
+mod endpoint;
+mod identity;
+pub(crate) mod keyfile;
+mod listener;
+pub(crate) mod message;
+pub(crate) mod noise;
+mod session;
+
+pub use endpoint::{Endpoint, EndpointError};
+pub use identity::{Identity, IdentityError};
+pub use keyfile::KeyFileError;
+pub use listener::{Error, Listener, Request, Signed};
+pub use message::{Context, Outcome};
+
+// What the two sides share, for the signing service's room.
+pub(crate) use identity::pair_toml;
+pub(crate) use session::{Lost, close, read, websocket_config, write};
+
+/// The WebSocket sub-protocol that both sides name.
+pub(crate) const SUB_PROTOCOL: &str = "ndau-signer.1";

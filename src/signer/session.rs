@@ -1,0 +1,486 @@
+//! One peer, from its first byte to its last, as a state machine over any stream that never blocks.
+//!
+//! A [`Stranger`] becomes a [`Session`] with the first message that only an allowed signer, present now, can have
+//! written. Until then nothing but the handshakes' own answers is sent to it.
+
+use std::io::{self, Read, Write};
+use std::time::{Duration, Instant};
+
+use tungstenite::handshake::MidHandshake;
+use tungstenite::handshake::server::{Callback, ErrorResponse, Request, Response, ServerHandshake};
+use tungstenite::http::{HeaderValue, StatusCode, header};
+use tungstenite::protocol::frame::coding::CloseCode;
+use tungstenite::protocol::{CloseFrame, WebSocketConfig};
+use tungstenite::{Bytes, HandshakeError, Message, WebSocket};
+
+use super::SUB_PROTOCOL;
+use super::identity::Identity;
+use super::message::{FromSigner, MessageError, ToSigner};
+use super::noise::{Hail, MAX_MESSAGE, Transport};
+use crate::http::excerpt;
+use crate::ndau::PublicKey;
+
+/// From accept to `hello`, in total.
+pub(super) const STRANGER_TIME: Duration = Duration::from_secs(5);
+/// All that a stranger has to say fits in this: an HTTP request with a proxy's headers and two short messages.
+const STRANGER_BYTES: usize = 16 * 1024;
+/// What one peer may send before the others get their turn.
+const TURN_BYTES: usize = 128 * 1024;
+
+/// How both sides frame messages: small buffers, and nothing longer than a Noise message.
+pub(crate) fn websocket_config() -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(4 * 1024)
+        .write_buffer_size(0)
+        .max_write_buffer_size(4 * MAX_MESSAGE)
+        .max_message_size(Some(MAX_MESSAGE))
+        .max_frame_size(Some(MAX_MESSAGE))
+}
+
+/// Who may come in, and by which path.
+pub(super) struct Gate<'a> {
+    pub(super) identity: &'a Identity,
+    pub(super) path: String,
+    pub(super) allowed: Vec<Allowed>,
+}
+
+/// A signer's identity in both its forms.
+pub(super) struct Allowed {
+    pub(super) key: PublicKey,
+    pub(super) x25519: [u8; 32],
+}
+
+/// A stream that pretends to be empty after so many bytes, so that no peer keeps the one thread to itself.
+pub(super) struct Metered<S> {
+    inner: S,
+    turn: usize,
+    total: usize,
+}
+
+impl<S: Read> Read for Metered<S> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.total == 0 {
+            return Err(io::Error::other("a stranger sent too much"));
+        }
+        let room = self.turn.min(self.total).min(buffer.len());
+        if room == 0 && !buffer.is_empty() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let Some(buffer) = buffer.get_mut(..room) else {
+            return Ok(0);
+        };
+        let len = self.inner.read(buffer)?;
+        self.turn = self.turn.saturating_sub(len);
+        self.total = self.total.saturating_sub(len);
+        Ok(len)
+    }
+}
+
+impl<S: Write> Write for Metered<S> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.inner.write(buffer)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+/// What a stranger's HTTP request must ask for.
+struct Door {
+    path: String,
+}
+
+impl Callback for Door {
+    fn on_request(self, request: &Request, response: Response) -> Result<Response, ErrorResponse> {
+        let refusal = |status| {
+            let mut refusal = ErrorResponse::new(None);
+            *refusal.status_mut() = status;
+            let headers = refusal.headers_mut();
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+            refusal
+        };
+        if request.uri().path() != self.path {
+            return Err(refusal(StatusCode::NOT_FOUND));
+        }
+        let offered = request
+            .headers()
+            .get_all(header::SEC_WEBSOCKET_PROTOCOL)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .any(|name| name.trim() == SUB_PROTOCOL);
+        if !offered {
+            return Err(refusal(StatusCode::BAD_REQUEST));
+        }
+        let mut response = response;
+        response.headers_mut().insert(
+            header::SEC_WEBSOCKET_PROTOCOL,
+            HeaderValue::from_static(SUB_PROTOCOL),
+        );
+        Ok(response)
+    }
+}
+
+/// A peer that has not said `hello` yet.
+pub(super) struct Stranger<S: Read + Write> {
+    since: Instant,
+    stage: Stage<S>,
+}
+
+enum Stage<S: Read + Write> {
+    /// Its HTTP request is on the way.
+    Http(Box<MidHandshake<ServerHandshake<Metered<S>, Door>>>),
+    /// A WebSocket is open; the first Noise message is on the way.
+    Hail(Box<WebSocket<Metered<S>>>),
+    /// It may be an allowed signer, or somebody who repeats what one said; its `hello` is on the way.
+    Hello {
+        socket: Box<WebSocket<Metered<S>>>,
+        transport: Box<Transport>,
+        who: usize,
+    },
+}
+
+/// What became of a stranger that was looked at.
+pub(super) enum Step<S: Read + Write> {
+    /// Still a stranger.
+    Waiting(Stranger<S>),
+    /// It is an allowed signer.
+    Known(Session<S>),
+    /// It was turned away, or left.
+    Gone(Turned),
+}
+
+/// Why a stranger is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Turned {
+    /// It asked for another path or protocol and got this HTTP status.
+    Http(u16),
+    /// It speaks the protocol with a key that is not on the list; its ndau form, if it gave one.
+    NotAllowed(Option<PublicKey>),
+    /// It left, or what it said is not this protocol.
+    Lost,
+}
+
+impl<S: Read + Write> Stranger<S> {
+    pub(super) fn new(stream: S, gate: &Gate<'_>, since: Instant) -> Stranger<S> {
+        let stream = Metered {
+            inner: stream,
+            turn: TURN_BYTES,
+            total: STRANGER_BYTES,
+        };
+        let door = Door {
+            path: gate.path.clone(),
+        };
+        let handshake = ServerHandshake::start(stream, door, Some(websocket_config()));
+        Stranger {
+            since,
+            stage: Stage::Http(Box::new(handshake)),
+        }
+    }
+
+    /// Whether its time is over.
+    pub(super) fn is_overdue(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.since) >= STRANGER_TIME
+    }
+
+    /// Reads what has arrived and answers it.
+    pub(super) fn advance(self, gate: &Gate<'_>) -> Step<S> {
+        let since = self.since;
+        let waiting = |stage| Step::Waiting(Stranger { since, stage });
+        let mut stage = self.stage;
+        loop {
+            stage = match stage {
+                Stage::Http(handshake) => match handshake.handshake() {
+                    Ok(socket) => Stage::Hail(Box::new(socket)),
+                    Err(HandshakeError::Interrupted(handshake)) => {
+                        return waiting(Stage::Http(Box::new(handshake)));
+                    }
+                    Err(HandshakeError::Failure(tungstenite::Error::Http(response))) => {
+                        return Step::Gone(Turned::Http(response.status().as_u16()));
+                    }
+                    Err(HandshakeError::Failure(_)) => return Step::Gone(Turned::Lost),
+                },
+                Stage::Hail(mut socket) => {
+                    let message = match read(&mut socket) {
+                        Ok(Some(message)) => message,
+                        Ok(None) => return waiting(Stage::Hail(socket)),
+                        Err(Lost) => return Step::Gone(Turned::Lost),
+                    };
+                    match answer_hail(&mut socket, gate, &message) {
+                        Ok((transport, who)) => Stage::Hello {
+                            socket,
+                            transport: Box::new(transport),
+                            who,
+                        },
+                        Err(turned) => {
+                            close(&mut socket, CloseCode::Policy);
+                            return Step::Gone(turned);
+                        }
+                    }
+                }
+                Stage::Hello {
+                    mut socket,
+                    mut transport,
+                    who,
+                } => {
+                    let message = match read(&mut socket) {
+                        Ok(Some(message)) => message,
+                        Ok(None) => {
+                            return waiting(Stage::Hello {
+                                socket,
+                                transport,
+                                who,
+                            });
+                        }
+                        Err(Lost) => return Step::Gone(Turned::Lost),
+                    };
+                    let hello = transport
+                        .open(&message)
+                        .ok()
+                        .and_then(|text| FromSigner::parse(&text).ok());
+                    let Some(FromSigner::Hello { version, keys }) = hello else {
+                        close(&mut socket, CloseCode::Policy);
+                        return Step::Gone(Turned::Lost);
+                    };
+                    let stream = socket.get_mut();
+                    stream.total = usize::MAX;
+                    return Step::Known(Session {
+                        socket,
+                        transport,
+                        who,
+                        asked: false,
+                        greeting: format!("version {}, {keys} keys", excerpt(&version)),
+                    });
+                }
+            };
+        }
+    }
+}
+
+/// Opens the first Noise message, and answers it if its sender is on the list.
+fn answer_hail<S: Read + Write>(
+    socket: &mut WebSocket<Metered<S>>,
+    gate: &Gate<'_>,
+    message: &[u8],
+) -> Result<(Transport, usize), Turned> {
+    let hail = Hail::receive(gate.identity, message).map_err(|_| Turned::Lost)?;
+    let Some(who) = gate
+        .allowed
+        .iter()
+        .position(|allowed| allowed.x25519 == *hail.remote())
+    else {
+        return Err(Turned::NotAllowed(hail.named().cloned()));
+    };
+    let (transport, reply) = hail.reply().map_err(|_| Turned::Lost)?;
+    write(socket, reply).map_err(|Lost| Turned::Lost)?;
+    Ok((transport, who))
+}
+
+/// The connection is of no more use.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Lost;
+
+fn would_block(error: &tungstenite::Error) -> bool {
+    matches!(error, tungstenite::Error::Io(error)
+        if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted))
+}
+
+/// The next binary message, if one is there. Pings are answered on the way.
+pub(crate) fn read<S: Read + Write>(socket: &mut WebSocket<S>) -> Result<Option<Bytes>, Lost> {
+    loop {
+        match socket.read() {
+            Ok(Message::Binary(message)) => return Ok(Some(message)),
+            // After a close the next read sends the answer to it and says that it is over.
+            Ok(Message::Ping(_) | Message::Pong(_) | Message::Close(_)) => {}
+            Ok(Message::Text(_) | Message::Frame(_)) => return Err(Lost),
+            Err(error) if would_block(&error) => return Ok(None),
+            Err(_) => return Err(Lost),
+        }
+    }
+}
+
+/// Sends a binary message; what the stream does not take now follows with later reads and writes.
+pub(crate) fn write<S: Read + Write>(
+    socket: &mut WebSocket<S>,
+    message: Vec<u8>,
+) -> Result<(), Lost> {
+    match socket.send(Message::binary(message)) {
+        Ok(()) => Ok(()),
+        Err(error) if would_block(&error) => Ok(()),
+        Err(_) => Err(Lost),
+    }
+}
+
+/// Starts to close, with a code and no text.
+pub(crate) fn close<S: Read + Write>(socket: &mut WebSocket<S>, code: CloseCode) {
+    // Best effort: the peer may be gone already, which is what this is for.
+    let _ = socket.close(Some(CloseFrame {
+        code,
+        reason: "".into(),
+    }));
+}
+
+/// An allowed signer, present and encrypted.
+pub(super) struct Session<S: Read + Write> {
+    socket: Box<WebSocket<Metered<S>>>,
+    transport: Box<Transport>,
+    /// Its place in the list of the allowed.
+    pub(super) who: usize,
+    /// Whether the request was sent to it.
+    pub(super) asked: bool,
+    /// What its `hello` said.
+    pub(super) greeting: String,
+}
+
+/// Why an allowed signer's session ends early.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// The connection broke, or somebody on the way tampered with it: it may come again.
+    Lost,
+    /// The signer itself said something that is not in the protocol.
+    Garbled(MessageError),
+}
+
+impl<S: Read + Write> Session<S> {
+    pub(super) fn send(&mut self, message: &ToSigner) -> Result<(), Lost> {
+        let sealed = self.transport.seal(&message.to_json()).map_err(|_| Lost)?;
+        write(&mut self.socket, sealed)
+    }
+
+    /// The signer's next message, if one is there.
+    pub(super) fn receive(&mut self) -> Result<Option<FromSigner>, Ended> {
+        self.socket.get_mut().turn = TURN_BYTES;
+        let Some(message) = read(&mut self.socket).map_err(|Lost| Ended::Lost)? else {
+            // What an earlier write left over. A closed socket shows at the next read.
+            let _ = self.socket.flush();
+            return Ok(None);
+        };
+        let text = self.transport.open(&message).map_err(|_| Ended::Lost)?;
+        match FromSigner::parse(&text) {
+            Ok(message) => Ok(Some(message)),
+            Err(error) => Err(Ended::Garbled(error)),
+        }
+    }
+
+    /// Starts to close, after what was sent before.
+    pub(super) fn close(&mut self, code: CloseCode) {
+        close(&mut self.socket, code);
+    }
+
+    /// Whether the closing that was started is over.
+    pub(super) fn has_left(&mut self) -> bool {
+        self.socket.get_mut().turn = TURN_BYTES;
+        loop {
+            match read(&mut self.socket) {
+                Ok(Some(_)) => {}
+                Ok(None) => return false,
+                Err(Lost) => return true,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::VecDeque;
+
+    /// A stream that always has something to read, as a flooding peer's.
+    struct Flood {
+        script: VecDeque<u8>,
+        then: Vec<u8>,
+        reads: usize,
+    }
+
+    impl Read for Flood {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.reads += 1;
+            if self.script.is_empty() {
+                self.script.extend(&self.then);
+            }
+            let len = buffer.len().min(self.script.len());
+            for byte in &mut buffer[..len] {
+                *byte = self.script.pop_front().unwrap();
+            }
+            Ok(len)
+        }
+    }
+
+    impl Write for Flood {
+        fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+            Ok(buffer.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A peer that never stops sending empty frames is gone after a bounded number of bytes: the library's own read
+    /// would not return as long as it sends.
+    #[test]
+    fn a_flood_of_empty_frames_ends() {
+        let identity = Identity::generate().unwrap();
+        let gate = Gate {
+            identity: &identity,
+            path: "/signer".to_owned(),
+            allowed: Vec::new(),
+        };
+        let request = "GET /signer HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+             Sec-WebSocket-Protocol: ndau-signer.1\r\n\r\n";
+        // The first read gets the request alone, so that the frames are no junk after it.
+        struct Then {
+            request: Option<Vec<u8>>,
+            frames: Flood,
+        }
+        impl Read for Then {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                match self.request.take() {
+                    Some(request) => {
+                        buffer[..request.len()].copy_from_slice(&request);
+                        Ok(request.len())
+                    }
+                    None => self.frames.read(buffer),
+                }
+            }
+        }
+        impl Write for Then {
+            fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+                Ok(buffer.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let stream = Then {
+            request: Some(request.as_bytes().to_vec()),
+            frames: Flood {
+                // An unfinished binary message, masked and empty; then empty continuations without end.
+                script: VecDeque::from(vec![0x02, 0x80, 0, 0, 0, 0]),
+                then: vec![0x00, 0x80, 0, 0, 0, 0],
+                reads: 0,
+            },
+        };
+        let stranger = Stranger::new(stream, &gate, Instant::now());
+        assert!(matches!(stranger.advance(&gate), Step::Gone(Turned::Lost)));
+    }
+
+    #[test]
+    fn an_endless_request_ends() {
+        let identity = Identity::generate().unwrap();
+        let gate = Gate {
+            identity: &identity,
+            path: "/signer".to_owned(),
+            allowed: Vec::new(),
+        };
+        let stream = Flood {
+            script: VecDeque::from(b"GET /signer HTTP/1.1\r\n".to_vec()),
+            then: b"a: b\r\n".to_vec(),
+            reads: 0,
+        };
+        let stranger = Stranger::new(stream, &gate, Instant::now());
+        assert!(matches!(stranger.advance(&gate), Step::Gone(Turned::Lost)));
+    }
+}
