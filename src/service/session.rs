@@ -5,7 +5,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 use log::{info, warn};
@@ -24,6 +24,14 @@ use crate::signer::{Lost, SUB_PROTOCOL, close, read, websocket_config, write};
 
 /// From resolving the name to an encrypted connection, in total, beside what resolving takes.
 const DIAL_TIME: Duration = Duration::from_secs(5);
+/// How long each attempt to connect may take. While strangers crowd the listener, its host drops some attempts
+/// unseen, and repeats of one come late; fresh ones come soon.
+const KNOCKS: [Duration; 4] = [
+    Duration::from_millis(150),
+    Duration::from_millis(250),
+    Duration::from_millis(500),
+    DIAL_TIME,
+];
 /// How long one look at a connection may take.
 const LOOK_TIME: Duration = Duration::from_millis(20);
 /// A connection that has been silent so long gets a ping: a host that restarted answers that with an end.
@@ -121,24 +129,46 @@ fn connect(uri: &Uri, until: Instant) -> Result<TcpStream, DialError> {
     let host = uri.host().unwrap_or_default();
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let port = uri.port_u16().unwrap_or(default);
-    let addresses = (host, port)
+    let addresses: Vec<SocketAddr> = (host, port)
         .to_socket_addrs()
-        .map_err(DialError::Unreachable)?;
+        .map_err(DialError::Unreachable)?
+        .collect();
     let mut failure = io::Error::from(io::ErrorKind::NotFound);
-    for address in addresses {
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            break;
+    for patience in KNOCKS {
+        for address in &addresses {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(DialError::Unreachable(failure));
+            }
+            match TcpStream::connect_timeout(address, left.min(patience)) {
+                Ok(stream) => return Ok(stream),
+                Err(error) => failure = error,
+            }
         }
-        match TcpStream::connect_timeout(&address, left) {
-            Ok(stream) => return Ok(stream),
-            Err(error) => failure = error,
+        if failure.kind() != io::ErrorKind::TimedOut {
+            break;
         }
     }
     Err(match failure.kind() {
         io::ErrorKind::ConnectionRefused => DialError::Idle,
         _ => DialError::Unreachable(failure),
     })
+}
+
+/// Whether the other side was gone before its answer was whole.
+fn left_early(error: &tungstenite::Error) -> bool {
+    use tungstenite::error::ProtocolError::HandshakeIncomplete;
+    match error {
+        tungstenite::Error::Protocol(HandshakeIncomplete) => true,
+        tungstenite::Error::Io(error) => matches!(
+            error.kind(),
+            io::ErrorKind::ConnectionReset
+                | io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::BrokenPipe
+                | io::ErrorKind::UnexpectedEof
+        ),
+        _ => false,
+    }
 }
 
 /// What a look at a connection found.
@@ -187,9 +217,7 @@ impl Session {
         let handshake = client_tls_with_config(request, line, Some(websocket_config()), None);
         let (mut socket, _) = handshake.map_err(|error| match error {
             HandshakeError::Interrupted(_) => DialError::Slow,
-            HandshakeError::Failure(tungstenite::Error::Protocol(
-                tungstenite::error::ProtocolError::HandshakeIncomplete,
-            )) => DialError::Closed,
+            HandshakeError::Failure(error) if left_early(&error) => DialError::Closed,
             HandshakeError::Failure(error) => DialError::WebSocket(Box::new(error)),
         })?;
 

@@ -1,7 +1,7 @@
 //! Both sides over loopback sockets: the listener in the test's own thread, signers and strangers in others.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::config::{Config, Connection, Policy};
 use super::run::{Until, run};
 use super::session::{DialError, Event, Session};
-use crate::clock::SystemClock;
+use crate::clock::{Clock, SystemClock};
 use crate::error::Exit;
 use crate::napu::Napu;
 use crate::ndau::{Issue, PrivateKey, PublicKey};
@@ -18,6 +18,21 @@ use crate::signer::{Context, Error, Identity, Listener, Outcome, Request};
 
 const LONG: Duration = Duration::from_secs(30);
 const SHORT: Duration = Duration::from_millis(400);
+
+/// The host's clock, ten times as fast.
+struct Fast(Instant);
+
+impl Clock for Fast {
+    fn now_ms(&self) -> u64 {
+        SystemClock.now_ms()
+    }
+    fn instant(&self) -> Instant {
+        self.0 + self.0.elapsed() * 10
+    }
+    fn sleep(&self, pause: Duration) {
+        SystemClock.sleep(pause / 10);
+    }
+}
 
 fn key(seed: u8) -> PrivateKey {
     PrivateKey::from_ed25519_seed(&[seed; 32])
@@ -569,6 +584,121 @@ fn what_could_never_end_well_is_refused_first() {
     assert_eq!(error.exit(), Exit::Unavailable);
 }
 
+/// A WebSocket to the listener, with nothing said on it.
+fn socket(address: &str, url: &str) -> tungstenite::WebSocket<TcpStream> {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(LONG)).unwrap();
+    let request = tungstenite::ClientRequestBuilder::new(url.parse().unwrap())
+        .with_sub_protocol("ndau-signer.1");
+    tungstenite::client(request, stream).unwrap().0
+}
+
+/// Somebody on the way who recorded a signer's session and says the same again gets the handshake's answer and a close
+/// code; the signer keeps its place.
+#[test]
+fn a_repeated_session_is_a_stranger() {
+    use crate::signer::noise::Initiator;
+    let server = server();
+    let listener = listen(&server, &[1]);
+    let (address, url) = (address(&listener), listener.url());
+    let (initiator, hail) = Initiator::start(&identity(1), server.public()).unwrap();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut first = socket(&address, &url);
+            let mut second = socket(&address, &url);
+            first.send(hail.clone().into()).unwrap();
+            let reply = first.read().unwrap().into_data();
+            let mut transport = initiator.finish(&reply).unwrap();
+            let hello = FromSigner::Hello {
+                version: "1".to_owned(),
+                keys: 1,
+            };
+            let hello = transport.seal(&hello.to_json()).unwrap();
+            first.send(hello.clone().into()).unwrap();
+            let text = transport.open(&first.read().unwrap().into_data()).unwrap();
+            let Ok(ToSigner::SignTx(request)) = ToSigner::parse(&text) else {
+                panic!("no request");
+            };
+
+            second.send(hail.into()).unwrap();
+            let reply = second.read().unwrap().into_data();
+            // Nothing but the handshake's own answer: an ephemeral key and a tag.
+            assert_eq!(reply.len(), 48);
+            second.send(hello.into()).unwrap();
+            let tungstenite::Message::Close(Some(frame)) = second.read().unwrap() else {
+                panic!("not closed");
+            };
+            assert_eq!((u16::from(frame.code), frame.reason.as_str()), (1008, ""));
+
+            let issue = Issue::parse_unsigned(&request.tx).unwrap();
+            let signature = key(10).sign(&issue.signable_bytes());
+            let answer = FromSigner::Signatures {
+                id: request.id,
+                signatures: vec![(key(10).public().clone(), signature)],
+            };
+            let answer = transport.seal(&answer.to_json()).unwrap();
+            first.send(answer.into()).unwrap();
+        });
+        let signed = collect(listener, &request(&[10], 1), LONG).unwrap();
+        // The signer is gone or does not listen any more; taking leave of it ends all the same.
+        let start = Instant::now();
+        signed.finish(
+            Outcome::Committed,
+            &Issue::new(Napu::NDAU, 5).unwrap().hash(),
+        );
+        assert!(start.elapsed() < Duration::from_secs(3));
+    });
+}
+
+/// A signer that reads nothing any more holds the integration up for two seconds, not more.
+#[test]
+fn taking_leave_ends_in_time() {
+    let server = server();
+    let listener = listen(&server, &[1]);
+    let config = service(&listener, 1, &[10]);
+    thread::scope(|scope| {
+        let (finished, told) = std::sync::mpsc::channel();
+        scope.spawn(move || {
+            let mut session = dial(&config).unwrap();
+            while session.look(&config, "test") != Event::Signed {}
+            told.recv().unwrap();
+        });
+        let request = request(&[10], 1);
+        let signed = collect(listener, &request, LONG).unwrap();
+        let start = Instant::now();
+        signed.finish(Outcome::Committed, &request.issue.hash());
+        let time = start.elapsed();
+        finished.send(()).unwrap();
+        assert!(
+            time >= Duration::from_secs(1) && time < Duration::from_secs(3),
+            "{time:?}"
+        );
+    });
+}
+
+/// Dialing ends with an error, whatever listens there: nobody, one who leaves, one who is silent, and the same
+/// through TLS.
+#[test]
+fn dialing_what_is_no_integration_fails_in_time() {
+    let server = server();
+    let mut config = service(&listen(&server, &[1]), 1, &[10]);
+    assert!(matches!(dial(&config).map(|_| ()), Err(DialError::Idle)));
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = other.local_addr().unwrap().port();
+    for scheme in ["ws", "wss"] {
+        config.connections[0].url = format!("{scheme}://localhost:{port}/signer");
+        thread::scope(|scope| {
+            scope.spawn(|| drop(other.accept().unwrap()));
+            let error = dial(&config).map(|_| ()).unwrap_err();
+            assert!(matches!(error, DialError::Closed), "{error:?}");
+        });
+    }
+    let start = Instant::now();
+    let error = dial(&config).map(|_| ()).unwrap_err();
+    assert!(matches!(error, DialError::Slow), "{error:?}");
+    assert!(start.elapsed() < Duration::from_secs(7));
+}
+
 /// What a stranger that sends `bytes` hears until it is cut off.
 fn hear(address: &str, bytes: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(address).unwrap();
@@ -685,7 +815,7 @@ fn a_slow_stranger_has_five_seconds_in_total() {
             let start = Instant::now();
             let mut stream = TcpStream::connect(&address).unwrap();
             stream
-                .set_read_timeout(Some(Duration::from_millis(200)))
+                .set_read_timeout(Some(Duration::from_millis(20)))
                 .unwrap();
             for byte in b"GET /signer HTTP/1.1\r\n".iter().cycle() {
                 // The read's own limit is the pace.
@@ -697,14 +827,17 @@ fn a_slow_stranger_has_five_seconds_in_total() {
             }
             start.elapsed()
         });
-        let error = collect(listener, &request(&[10], 1), Duration::from_secs(7)).unwrap_err();
+        let clock = Fast(Instant::now());
+        let error = listener
+            .collect(&clock, &request(&[10], 1), Duration::from_secs(8))
+            .unwrap_err();
         assert!(
             matches!(error, Error::Nobody { strangers: 1, .. }),
             "{error}"
         );
-        let time = stranger.join().unwrap();
+        let time = stranger.join().unwrap() * 10;
         assert!(
-            time > Duration::from_secs(4) && time < Duration::from_millis(6_500),
+            time > Duration::from_secs(4) && time < Duration::from_secs(7),
             "{time:?}"
         );
     });

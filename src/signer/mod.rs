@@ -2,21 +2,25 @@
 //! service that dials in. It gives out signatures that were verified, and nothing else that a peer said.
 //!
 //! `message` is pure: JSON to values and back. `noise` is the encryption, one message at a time, of both sides.
-//! `session` is one peer, from its first byte to its last, over any stream. `listener` owns the sockets and decides
-//! who may come in. Another format would be another `message` and `noise`.
+//! `session` is one peer, from its first byte to its last, over any stream. `listener` is what the rest of the program
+//! sees; `wait` owns the connections while it is open and decides who may come in.
+//! Another format would be another `message` and `noise`.
 
 mod endpoint;
+mod error;
 mod identity;
 pub(crate) mod keyfile;
 mod listener;
 pub(crate) mod message;
 pub(crate) mod noise;
 mod session;
+mod wait;
 
 pub use endpoint::{Endpoint, EndpointError};
+pub use error::Error;
 pub use identity::{Identity, IdentityError};
 pub use keyfile::KeyFileError;
-pub use listener::{Error, Listener, Request, Signed};
+pub use listener::{Listener, Request, Signed};
 pub use message::{Context, Outcome};
 
 // What the two sides share, for the signing service's room.

@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_small_order_are_no_identity() {
+    fn points_of_small_order_are_known_as_weak() {
         // The neutral element, and a point of order 2.
         for hex in [
             "0100000000000000000000000000000000000000000000000000000000000000",

@@ -141,7 +141,8 @@ impl State {
     fn contradiction(&self) -> Option<String> {
         if self.ledger.torn() && self.pending.is_none() {
             return Some(
-                "the ledger's last line is cut off, and no batch is in flight that it could be of"
+                "the ledger's last line is cut off, and no batch is in flight that it could be of: bring the whole folder \
+                 back as it was at one moment"
                     .to_owned(),
             );
         }

@@ -1,1 +1,9 @@
-//! The real programs against the sandbox.
+//! The real programs, run as their users run them, against the sandbox's exchange and chain.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, clippy::as_conversions)]
+
+mod chain;
+mod cli;
+mod refuse;
+mod run;
+mod support;

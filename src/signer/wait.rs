@@ -1,0 +1,384 @@
+//! One wait for signatures: the connections, who of them may come in, and what the signers have answered so far.
+//!
+//! Strangers are let in and forgotten cheaply: each has 5 s, all together have 64 places, and when all are taken the
+//! oldest makes room. They never lengthen the wait. Allowed signers are all asked at once, so that one of them that is
+//! silent, or whose person takes time, delays no other.
+
+use std::io;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use log::{debug, info, warn};
+use tungstenite::protocol::frame::coding::CloseCode;
+
+use super::error::Error;
+use super::listener::{Listener, PAUSE, Request, Signed};
+use super::message::{FromSigner, Outcome, RequestId, SignTx, ToSigner};
+use super::session::{Ended, Session, Step, Stranger, Turned};
+use crate::clock::{Clock, SystemClock};
+use crate::http::excerpt;
+use crate::ndau::issue::SignatureError;
+use crate::ndau::{PublicKey, Verified};
+
+/// Connections at a time, signers included.
+const MAX_CONNECTIONS: usize = 64;
+/// Places that strangers keep however many signers are connected.
+const MIN_STRANGERS: usize = 8;
+/// New connections taken before those that are open get their turn again.
+const ACCEPTS_PER_TURN: usize = 64;
+/// The time that a signer has to take leave in.
+pub(super) const FAREWELL: Duration = Duration::from_secs(2);
+/// The same when the wait is over already and the run goes on to fail.
+const SHORT_FAREWELL: Duration = Duration::from_millis(500);
+/// Warnings about keys that are not allowed, in one wait.
+const MAX_WARNINGS: usize = 8;
+
+/// What an allowed signer said in the end.
+enum Answer {
+    Signed,
+    Refused(String),
+    Wrong(SignatureError),
+    Garbled(String),
+}
+
+/// One wait for signatures.
+pub(super) struct Wait<'a> {
+    listener: Listener<'a>,
+    request: &'a Request,
+    id: RequestId,
+    verified: Vec<Verified>,
+    /// By place in the list of the allowed. Whoever answered is not asked again.
+    answers: Vec<Option<Answer>>,
+    /// Oldest first.
+    strangers: Vec<Stranger<TcpStream>>,
+    /// At most one of each allowed identity.
+    sessions: Vec<Session<TcpStream>>,
+    /// Told to go, with the time at which they are dropped.
+    leaving: Vec<(Session<TcpStream>, Instant)>,
+    turned_away: u64,
+    warned: Vec<PublicKey>,
+}
+
+impl<'a> Wait<'a> {
+    pub(super) fn new(listener: Listener<'a>, request: &'a Request, id: RequestId) -> Wait<'a> {
+        Wait {
+            answers: listener.gate.allowed.iter().map(|_| None).collect(),
+            listener,
+            request,
+            id,
+            verified: Vec::new(),
+            strangers: Vec::new(),
+            sessions: Vec::new(),
+            leaving: Vec::new(),
+            turned_away: 0,
+            warned: Vec::new(),
+        }
+    }
+
+    /// Whether there are enough signatures.
+    pub(super) fn is_enough(&self) -> bool {
+        self.verified.len() >= self.request.needed
+    }
+
+    /// Whether nobody is left who could give more.
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.answers.iter().all(Option::is_some)
+    }
+
+    /// Looks once at every connection and at the listening socket; whether anything happened.
+    pub(super) fn turn(&mut self, now: Instant) -> bool {
+        let mut busy = false;
+        for stranger in std::mem::take(&mut self.strangers) {
+            if stranger.is_overdue(now) {
+                self.turned_away += 1;
+                busy = true;
+            } else {
+                busy |= self.look_at(stranger);
+            }
+        }
+        for session in std::mem::take(&mut self.sessions) {
+            busy |= self.serve(session, now);
+        }
+        self.leaving
+            .retain_mut(|(session, until)| now < *until && !session.has_left());
+        busy | self.accept(now)
+    }
+
+    /// Takes new connections. Each is looked at before an older one makes room for it, so that those who left again
+    /// at once displace nobody.
+    fn accept(&mut self, now: Instant) -> bool {
+        for taken in 0..ACCEPTS_PER_TURN {
+            let stream = match self.listener.socket.accept() {
+                Ok((stream, _)) => stream,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return taken > 0,
+                Err(error) => {
+                    debug!("a connection was not accepted: {error}");
+                    return taken > 0;
+                }
+            };
+            if stream.set_nonblocking(true).is_err() || stream.set_nodelay(true).is_err() {
+                self.turned_away += 1;
+                continue;
+            }
+            self.look_at(Stranger::new(stream, &self.listener.gate, now));
+            let places = MAX_CONNECTIONS
+                .saturating_sub(self.sessions.len())
+                .max(MIN_STRANGERS);
+            while self.strangers.len() > places {
+                self.strangers.remove(0);
+                self.turned_away += 1;
+            }
+        }
+        true
+    }
+
+    /// Reads what a stranger sent; whether it is one no longer.
+    fn look_at(&mut self, stranger: Stranger<TcpStream>) -> bool {
+        match stranger.advance(&self.listener.gate) {
+            Step::Waiting(stranger) => {
+                self.strangers.push(stranger);
+                return false;
+            }
+            Step::Known(session) => self.welcome(session),
+            Step::Gone(turned) => {
+                self.turned_away += 1;
+                debug!("a stranger was turned away: {turned:?}");
+                if let Turned::NotAllowed(Some(key)) = turned {
+                    self.warn_once(key);
+                }
+            }
+        }
+        true
+    }
+
+    fn warn_once(&mut self, key: PublicKey) {
+        if !self.warned.contains(&key) && self.warned.len() < MAX_WARNINGS {
+            warn!("a signer that is not allowed was turned away; its identity is {key}");
+            self.warned.push(key);
+        }
+    }
+
+    fn name(&self, who: usize) -> Option<&PublicKey> {
+        self.listener
+            .gate
+            .allowed
+            .get(who)
+            .map(|allowed| &allowed.key)
+    }
+
+    /// Takes in a signer, in place of its older connection if it has one, and asks it.
+    fn welcome(&mut self, mut session: Session<TcpStream>) {
+        let who = session.who;
+        if let Some(name) = self.name(who) {
+            info!("signer {name} connected ({})", session.greeting);
+        }
+        self.sessions.retain(|older| older.who != who);
+        // Whoever answered has nothing to add, and hears how it ended.
+        if self.answers.get(who).is_some_and(Option::is_none) {
+            let wanted = self.wanted();
+            let message = ToSigner::SignTx(SignTx::new(
+                self.id.clone(),
+                &self.request.issue,
+                wanted,
+                self.request.context.clone(),
+            ));
+            session.asked = true;
+            if session.send(&message).is_err() {
+                return;
+            }
+        }
+        self.sessions.push(session);
+    }
+
+    /// The keys that have not signed yet.
+    fn wanted(&self) -> Vec<PublicKey> {
+        let signed = |key| self.verified.iter().any(|verified| verified.key() == key);
+        let mut wanted: Vec<PublicKey> = Vec::new();
+        for key in &self.request.keys {
+            if !signed(key) && !wanted.contains(key) {
+                wanted.push(key.clone());
+            }
+        }
+        wanted
+    }
+
+    /// Reads what a signer sent; whether it was anything.
+    fn serve(&mut self, mut session: Session<TcpStream>, now: Instant) -> bool {
+        let answer = match session.receive() {
+            Ok(None) => {
+                self.sessions.push(session);
+                return false;
+            }
+            Ok(Some(message)) => self.answer(&session, message),
+            Err(Ended::Lost) => {
+                if let Some(name) = self.name(session.who) {
+                    info!("signer {name} left");
+                }
+                return true;
+            }
+            Err(Ended::Garbled(error)) => Answer::Garbled(crate::error::chain(&error)),
+        };
+        let complaint = match &answer {
+            Answer::Signed | Answer::Refused(_) => None,
+            Answer::Wrong(error) => Some(error.to_string()),
+            Answer::Garbled(problem) => Some(problem.clone()),
+        };
+        let who = session.who;
+        match complaint {
+            None => self.sessions.push(session),
+            Some(message) => {
+                if let Some(name) = self.name(who) {
+                    warn!("signer {name}: {message}");
+                }
+                // The session ends in any case.
+                let _ = session.send(&ToSigner::Error { message });
+                session.close(CloseCode::Policy);
+                self.leaving.push((session, now + FAREWELL));
+            }
+        }
+        if let Some(slot) = self.answers.get_mut(who).filter(|slot| slot.is_none()) {
+            *slot = Some(answer);
+        }
+        true
+    }
+
+    /// What a message means. Signatures are used when all of an answer's are right.
+    fn answer(&mut self, session: &Session<TcpStream>, message: FromSigner) -> Answer {
+        let expected = |id: &RequestId| {
+            session.asked
+                && *id == self.id
+                && self.answers.get(session.who).is_some_and(Option::is_none)
+        };
+        match message {
+            FromSigner::Signatures { id, signatures } if expected(&id) => {
+                let mut fresh = Vec::new();
+                for (key, signature) in &signatures {
+                    match self
+                        .request
+                        .issue
+                        .verify(&self.request.keys, key, signature)
+                    {
+                        Ok(verified) => fresh.push(verified),
+                        Err(error) => return Answer::Wrong(error),
+                    }
+                }
+                for verified in fresh {
+                    let has_signed = |one: &Verified| one.key() == verified.key();
+                    if !self.verified.iter().any(has_signed) {
+                        self.verified.push(verified);
+                    }
+                }
+                if let Some(name) = self.name(session.who) {
+                    info!(
+                        "signer {name} gave {} signatures; {} of {} are there",
+                        signatures.len(),
+                        self.verified.len(),
+                        self.request.needed
+                    );
+                }
+                Answer::Signed
+            }
+            FromSigner::Refused { id, reason } if expected(&id) => {
+                let reason = excerpt(&reason);
+                if let Some(name) = self.name(session.who) {
+                    warn!("signer {name} refused: {reason}");
+                }
+                Answer::Refused(reason)
+            }
+            FromSigner::Signatures { .. } | FromSigner::Refused { .. } => {
+                Answer::Garbled("an answer to a request that was not made".to_owned())
+            }
+            FromSigner::Hello { .. } => Answer::Garbled("a second hello".to_owned()),
+            FromSigner::Error { message } => {
+                Answer::Garbled(format!("it says: {}", excerpt(&message)))
+            }
+        }
+    }
+
+    pub(super) fn progress(&self, left: Duration) {
+        info!(
+            "waiting for signatures: {} of {}; {} signers connected, {} others turned away, {} s left",
+            self.verified.len(),
+            self.request.needed,
+            self.sessions.len(),
+            self.turned_away,
+            left.as_secs()
+        );
+    }
+
+    /// The signatures, with the sessions that are open.
+    pub(super) fn finish(self) -> Signed {
+        Signed {
+            verified: self.verified,
+            sessions: self.sessions,
+            id: self.id,
+        }
+    }
+
+    /// Takes leave of the signers, and picks the error that tells most.
+    pub(super) fn fail(mut self, within: Duration) -> Error {
+        let done = ToSigner::Done {
+            id: self.id.clone(),
+            outcome: Outcome::Failed,
+            hash: self.request.issue.hash().to_string(),
+        };
+        let silent = self
+            .sessions
+            .iter()
+            .map(|session| session.who)
+            .find(|who| self.answers.get(*who).is_some_and(Option::is_none));
+        let silent = silent.and_then(|who| self.name(who)).cloned();
+        let mut sessions = std::mem::take(&mut self.sessions);
+        for session in &mut sessions {
+            // Best effort: the error that is returned matters more.
+            let _ = session.send(&done);
+            session.close(CloseCode::Normal);
+        }
+        sessions.extend(self.leaving.drain(..).map(|(session, _)| session));
+        farewell(sessions, SHORT_FAREWELL);
+
+        let strangers = self.turned_away;
+        let given = self.verified.len();
+        let allowed = &self.listener.gate.allowed;
+        let rank = |answer: &Answer| match answer {
+            Answer::Refused(_) => 0,
+            Answer::Wrong(_) => 1,
+            Answer::Garbled(_) => 2,
+            Answer::Signed => 3,
+        };
+        let telling = allowed
+            .iter()
+            .zip(self.answers)
+            .filter_map(|(allowed, answer)| Some((Box::new(allowed.key.clone()), answer?)))
+            .min_by_key(|(_, answer)| rank(answer));
+        match (telling, silent) {
+            (Some((signer, Answer::Refused(reason))), _) => Error::Refused { signer, reason },
+            (Some((signer, Answer::Wrong(source))), _) => Error::Wrong { signer, source },
+            (Some((signer, Answer::Garbled(problem))), _) => Error::Garbled { signer, problem },
+            (_, Some(signer)) => Error::Silent {
+                signer: Box::new(signer),
+                within,
+                strangers,
+            },
+            (Some((_, Answer::Signed)), None) => Error::TooFew {
+                needed: self.request.needed,
+                given,
+                strangers,
+            },
+            (None, None) => Error::Nobody { within, strangers },
+        }
+    }
+}
+
+/// Waits until each of `sessions` has left, `limit` at most.
+pub(super) fn farewell(mut sessions: Vec<Session<TcpStream>>, limit: Duration) {
+    let clock = SystemClock;
+    let start = clock.instant();
+    loop {
+        sessions.retain_mut(|session| !session.has_left());
+        if sessions.is_empty() || clock.instant().saturating_duration_since(start) >= limit {
+            return;
+        }
+        clock.sleep(PAUSE);
+    }
+}
