@@ -308,7 +308,9 @@ impl Config {
                 )?,
             },
             signer: Signer {
-                listen: listen.parse::<Endpoint>().map_err(|what| wrong("signer.listen")(&what))?,
+                listen: listen
+                    .parse::<Endpoint>()
+                    .map_err(|what| wrong("signer.listen")(&what))?,
                 identity: root.join(
                     file.signer
                         .identity

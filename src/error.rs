@@ -142,16 +142,7 @@ pub enum Error {
     /// The signatures that were stored are not enough.
     Signatures(SignatureError),
     /// Submitted, and not to be seen what became of it.
-    InDoubt {
-        /// Its hash.
-        hash: TxHash,
-        /// Its sequence.
-        sequence: u64,
-        /// What was done last, and what it answered.
-        last: String,
-        /// Why it cannot be told.
-        why: Why,
-    },
+    InDoubt(Box<Doubtful>),
     /// One of this program's own invariants is broken.
     Bug(&'static str),
     /// Other transactions used up the sequence each time.
@@ -159,6 +150,19 @@ pub enum Error {
         /// How often it was tried.
         times: u32,
     },
+}
+
+/// An `Issue` of which it is not known whether it is applied.
+#[derive(Debug)]
+pub struct Doubtful {
+    /// Its hash.
+    pub hash: TxHash,
+    /// Its sequence.
+    pub sequence: u64,
+    /// What was done last, and what it answered.
+    pub last: String,
+    /// Why it cannot be told.
+    pub why: Why,
 }
 
 /// Why it cannot be told what became of an `Issue`.
@@ -207,7 +211,7 @@ impl Error {
             | Error::NoFee { .. }
             | Error::RefusedByChain { .. }
             | Error::Signatures(_) => Exit::Refused,
-            Error::InDoubt { .. } => Exit::InDoubt,
+            Error::InDoubt(_) => Exit::InDoubt,
             Error::Bug(_) => Exit::Bug,
         }
     }
@@ -305,12 +309,13 @@ impl fmt::Display for Error {
             Error::NoIssue(_) => f.write_str("the Issue"),
             Error::Signer(_) => f.write_str("the signing service"),
             Error::Signatures(_) => f.write_str("the signatures"),
-            Error::InDoubt {
-                hash,
-                sequence,
-                last,
-                why,
-            } => {
+            Error::InDoubt(doubtful) => {
+                let Doubtful {
+                    hash,
+                    sequence,
+                    last,
+                    why,
+                } = doubtful.as_ref();
                 write!(
                     f,
                     "what became of the Issue {hash} (sequence {sequence}) is not known; {last}; "
@@ -346,15 +351,11 @@ impl StdError for Error {
             Error::NoIssue(source) => Some(source),
             Error::Signer(source) => Some(source),
             Error::Signatures(source) => Some(source),
-            Error::InDoubt {
-                why: Why::Chain(source),
-                ..
-            } => Some(source),
-            Error::InDoubt {
-                why: Why::Doubt { .. } | Why::NotYet,
-                ..
-            }
-            | Error::OtherSymbol { .. }
+            Error::InDoubt(doubtful) => match &doubtful.why {
+                Why::Chain(source) => Some(source),
+                Why::Doubt { .. } | Why::NotYet => None,
+            },
+            Error::OtherSymbol { .. }
             | Error::IdentityCanSign { .. }
             | Error::NotAValidationKey { .. }
             | Error::KeyCount { .. }

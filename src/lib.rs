@@ -21,4 +21,3 @@ pub mod settle;
 pub mod signer;
 pub mod state;
 pub mod status;
-pub mod watch;

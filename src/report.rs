@@ -9,6 +9,7 @@ use crate::error::{self, Error};
 use crate::napu::Napu;
 use crate::ndau::{Issue, SignedIssue};
 use crate::sales::{Cursor, Sale, Start};
+use crate::state::Pending;
 
 /// How a run ended that did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +66,28 @@ impl Report {
         self.body = Some(issue.unsigned_body());
         self.issue = Some(issue);
         self.sales = sales;
+    }
+
+    /// Notes the newest `Issue` of a batch in flight.
+    pub fn in_flight(&mut self, pending: &Pending) {
+        if let Some(last) = pending.candidates.last() {
+            let (issue, (issued, _)) = (last.issue, pending.split(last));
+            log::info!(
+                "in flight: {} ndau, sequence {}, {}",
+                issue.quantity(),
+                issue.sequence(),
+                issue.hash()
+            );
+            self.issue(issue, issued);
+        }
+    }
+
+    /// Notes which `Issue` is on the chain: not always the newest that was built.
+    pub fn committed(&mut self, issue: Issue, sales: Vec<Sale>, height: u64) {
+        if self.issue != Some(issue) {
+            self.issue(issue, sales);
+        }
+        self.height = Some(height);
     }
 
     /// Notes the signatures.

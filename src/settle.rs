@@ -79,6 +79,26 @@ pub enum Next {
     Stop(Doubt),
 }
 
+impl fmt::Display for Next {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Next::Applied { height, .. } => write!(
+                f,
+                "it is applied, in block {height}; a run would write that down"
+            ),
+            Next::Submit { .. } => f.write_str("it is not applied; a run would submit it"),
+            Next::Replace { sales } => {
+                write!(
+                    f,
+                    "a foreign transaction has its hash; a run would submit the oldest {sales} of its sales"
+                )
+            }
+            Next::Dead => f.write_str("it can never be applied; a run would build it anew"),
+            Next::LookAgain(doubt) | Next::Stop(doubt) => write!(f, "a run would stop: {doubt}"),
+        }
+    }
+}
+
 /// Why it cannot be told what became of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Doubt {

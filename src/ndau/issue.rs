@@ -121,6 +121,12 @@ impl Issue {
 
     /// Reads the JSON of an `Issue` without signatures, and nothing else: no other field, no other type of number.
     pub fn parse_unsigned(json: &str) -> Result<Issue, IssueError> {
+        // A derived reader takes a list for its fields in order; the API does not.
+        if !json.trim_start().starts_with('{') {
+            return Err(IssueError::Json(serde::de::Error::custom(
+                "it is no JSON object",
+            )));
+        }
         let body: Body = serde_json::from_str(json).map_err(IssueError::Json)?;
         if !body.signatures.is_empty() {
             return Err(IssueError::Json(serde::de::Error::custom(
@@ -386,7 +392,9 @@ mod tests {
                 let key = PublicKey::parse(key.as_str().unwrap()).unwrap();
                 let signature = Signature::parse(signature.as_str().unwrap()).unwrap();
                 assert!(
-                    issue.verify(&[key.clone()], &key, &signature).is_ok(),
+                    issue
+                        .verify(std::slice::from_ref(&key), &key, &signature)
+                        .is_ok(),
                     "{case}"
                 );
             }
@@ -421,6 +429,7 @@ mod tests {
             r#"{"qty":0,"sequence":1,"signatures":[]}"#,
             r#"{"qty":1,"sequence":9223372036854775808,"signatures":[]}"#,
             r#"{"qty":1,"sequence":1}"#,
+            "[1,1,[]]",
             "null",
             "",
         ] {

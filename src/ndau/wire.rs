@@ -151,6 +151,20 @@ pub enum Submission {
     },
 }
 
+impl fmt::Display for Submission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Submission::InBlock => f.write_str("the node said that it is in a block"),
+            Submission::AlreadyCommitted => {
+                f.write_str("the node said that its hash was committed before")
+            }
+            Submission::Refused { reason } => write!(f, "the node refused it: {reason}"),
+            Submission::NotSent { reason } => write!(f, "the node did not hand it on: {reason}"),
+            Submission::Unknown { what } => write!(f, "the node gave no clear answer: {what}"),
+        }
+    }
+}
+
 fn strange(response: &Response, what: impl Into<String>) -> Error {
     Error::Strange {
         status: response.status,

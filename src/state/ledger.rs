@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::record::{SaleRecord, all, amount};
+use crate::exchange::{Dialect, TradeId};
 use crate::napu::Napu;
 use crate::ndau::{Issue, TxHash};
 use crate::sales::{Batch, Sale};
@@ -31,7 +32,7 @@ pub struct Entry {
     /// The chain's network.
     pub network: String,
     /// The exchange's dialect, which numbered the trades.
-    pub dialect: String,
+    pub dialect: Dialect,
     /// The fingerprint of the API key.
     pub account: String,
 }
@@ -87,7 +88,7 @@ impl Ledger {
             if let Some(twice) = entry
                 .sales
                 .iter()
-                .find(|sale| !issued.insert((sale.id, entry.dialect.clone())))
+                .find(|sale| !issued.insert((sale.id, entry.dialect.to_string())))
             {
                 return Err(format!(
                     "line {}: {} was issued before",
@@ -136,7 +137,7 @@ impl Ledger {
             recorded_ms: line.recorded_ms,
             symbol: line.symbol,
             network: line.network,
-            dialect: line.dialect,
+            dialect: super::record::dialect(&line.dialect)?,
             account: line.account,
         })
     }
@@ -154,7 +155,7 @@ impl Ledger {
             height: entry.height,
             quantity_napu: entry.issue.quantity().get().to_string(),
             symbol: entry.symbol.clone(),
-            dialect: entry.dialect.clone(),
+            dialect: entry.dialect.to_string(),
             account: entry.account.clone(),
             trades: entry.sales.iter().map(SaleRecord::from).collect(),
         };
@@ -183,6 +184,18 @@ impl Ledger {
         self.entries
             .iter()
             .find(|entry| entry.issue.hash() == *hash)
+    }
+
+    /// The first of `sales`, numbered in `dialect`, that was issued before, and by which `Issue`.
+    pub fn issued_already(&self, sales: &[Sale], dialect: Dialect) -> Option<(TradeId, TxHash)> {
+        let new: BTreeSet<TradeId> = sales.iter().map(|sale| sale.id).collect();
+        self.entries
+            .iter()
+            .filter(|entry| entry.dialect == dialect)
+            .find_map(|entry| {
+                let twice = entry.sales.iter().find(|sale| new.contains(&sale.id))?;
+                Some((twice.id, entry.issue.hash()))
+            })
     }
 
     /// Everything that was ever issued; `None` if that is more than can be.

@@ -137,6 +137,14 @@ impl<'a> Folder<'a> {
 }
 
 impl State {
+    /// The chain's network that this folder was used with, if it was used.
+    pub fn network(&self) -> Option<&str> {
+        let in_flight = self.pending.as_ref().map(|pending| &pending.progress.at);
+        in_flight
+            .or(self.cursor.at.as_ref())
+            .map(|at| at.network.as_str())
+    }
+
     /// What in these files cannot have been written by one history of runs, if anything.
     fn contradiction(&self) -> Option<String> {
         if self.ledger.torn() && self.pending.is_none() {

@@ -94,7 +94,7 @@ fn entry(sequence: u64, sales: &[Sale]) -> Entry {
         recorded_ms: 1_700_000_200_000,
         symbol: "XND_USDT".to_owned(),
         network: "net".to_owned(),
-        dialect: "v4".to_owned(),
+        dialect: Dialect::V4,
         account: "0123456789abcdef".to_owned(),
     }
 }

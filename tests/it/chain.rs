@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::support::{Place, Plan, key};
-use sandbox::chain::{SubmitFault, Taken};
 use sandbox::Fault;
+use sandbox::chain::{SubmitFault, Taken};
 
 fn with_a_sale() -> Place {
     let place = Plan::new().start();
@@ -32,7 +32,11 @@ fn answers_that_are_lost_or_late_end_in_one_issue() {
 
 #[test]
 fn what_was_never_committed_is_submitted_again_by_the_next_run() {
-    for fault in [SubmitFault::TimeoutAndDrop, SubmitFault::NodeDied, SubmitFault::DropConnectionBefore] {
+    for fault in [
+        SubmitFault::TimeoutAndDrop,
+        SubmitFault::NodeDied,
+        SubmitFault::DropConnectionBefore,
+    ] {
         let place = with_a_sale();
         let cursor = place.state("cursor.json");
         place.chain.fail_next_submit(fault);
@@ -41,7 +45,9 @@ fn what_was_never_committed_is_submitted_again_by_the_next_run() {
         ended.fails(75, &[&hash, "the next run settles it"]);
         place.untouched(&cursor);
         // It is signed already: nobody needs to sign again.
-        place.run_with(|_, _| panic!("it listens")).expect(0, "settled", "5");
+        place
+            .run_with(|_, _| panic!("it listens"))
+            .expect(0, "settled", "5");
         place.settled();
     }
 }
@@ -50,7 +56,9 @@ fn what_was_never_committed_is_submitted_again_by_the_next_run() {
 fn a_commit_after_the_run_gave_up_is_found_by_the_next() {
     let place = with_a_sale();
     place.configure("", "confirm = \"200ms\"", "");
-    place.chain.fail_next_submit(SubmitFault::TimeoutThenCommit(Duration::from_secs(2)));
+    place
+        .chain
+        .fail_next_submit(SubmitFault::TimeoutThenCommit(Duration::from_secs(2)));
     place.run().fails(75, &["Timed out waiting for tx"]);
     place.wait_until("the commit", || place.chain.issues().len() == 1);
     place.configure("", "", "");
@@ -64,7 +72,9 @@ fn an_index_that_is_late_is_waited_for() {
     plan.chain.index_delay = Duration::from_secs(1);
     let place = plan.start();
     place.exchange.sell("5");
-    place.chain.fail_next_submit(SubmitFault::CommitThenDropConnection);
+    place
+        .chain
+        .fail_next_submit(SubmitFault::CommitThenDropConnection);
     place.run().expect(0, "issued", "5");
     place.settled();
 }
@@ -88,14 +98,20 @@ fn a_sequence_that_others_use_up_costs_no_sale() {
 
 /// A port that was free a moment ago. Where a listener can take one itself, it does.
 fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
 }
 
 #[test]
 fn a_sequence_used_up_long_ago_frees_the_batch() {
     let place = with_a_sale();
     place.configure("", "", "timeout = \"1s\"");
-    place.run_with(|_, _| None).fails(69, &["the signing service"]);
+    place
+        .run_with(|_, _| None)
+        .fails(69, &["the signing service"]);
     place.chain.use_up_sequence();
     place.chain.wait_until_idle();
     place.configure("", "", "");
@@ -130,8 +146,12 @@ fn a_foreign_transaction_that_takes_our_hash_meanwhile_costs_no_sale() {
         place.wait_until("the next millisecond", || place.exchange.now_ms() > now);
     }
     place.configure("", "", "timeout = \"1s\"");
-    place.run_with(|_, _| None).fails(69, &["the signing service"]);
-    place.chain.record_price(1_800_000_000, place.chain.sequence() + 1);
+    place
+        .run_with(|_, _| None)
+        .fails(69, &["the signing service"]);
+    place
+        .chain
+        .record_price(1_800_000_000, place.chain.sequence() + 1);
     place.chain.wait_until_idle();
     place.configure("", "", "");
     // One sale fewer has another hash with the same sequence; the one left over is issued next.
@@ -142,18 +162,26 @@ fn a_foreign_transaction_that_takes_our_hash_meanwhile_costs_no_sale() {
     // A single sale cannot be made smaller: a person looks.
     let place = with_a_sale();
     place.configure("", "", "timeout = \"1s\"");
-    place.run_with(|_, _| None).fails(69, &["the signing service"]);
-    place.chain.record_price(500_000_000, place.chain.sequence() + 1);
+    place
+        .run_with(|_, _| None)
+        .fails(69, &["the signing service"]);
+    place
+        .chain
+        .record_price(500_000_000, place.chain.sequence() + 1);
     place.chain.wait_until_idle();
     place.configure("", "", "");
-    place.run().fails(75, &["foreign transaction", "single sale"]);
+    place
+        .run()
+        .fails(75, &["foreign transaction", "single sale"]);
 }
 
 #[test]
 fn a_node_that_lost_its_index_is_not_believed() {
     let place = with_a_sale();
     place.configure("", "confirm = \"200ms\"", "");
-    place.chain.fail_next_submit(SubmitFault::TimeoutThenCommit(Duration::from_secs(1)));
+    place
+        .chain
+        .fail_next_submit(SubmitFault::TimeoutThenCommit(Duration::from_secs(1)));
     place.run().fails(75, &[]);
     place.wait_until("the commit", || place.chain.issues().len() == 1);
     place.chain.wait_until_idle();
@@ -171,7 +199,9 @@ fn a_refusal_by_the_accounts_script_is_told_in_the_chains_words() {
     plan.ndau = "signatures = 1".to_owned();
     let place = plan.start();
     place.exchange.sell("5");
-    place.run().fails(77, &["validation script exited with non-0 exit code"]);
+    place
+        .run()
+        .fails(77, &["validation script exited with non-0 exit code"]);
     assert_eq!(place.chain.issues(), []);
 }
 

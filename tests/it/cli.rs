@@ -10,7 +10,11 @@ use bitmart_issuer::error::Exit;
 fn output(program: &str, args: &[&str]) -> (i32, String, String) {
     let output = Command::new(program).args(args).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    (
+        output.status.code().unwrap(),
+        text(output.stdout),
+        text(output.stderr),
+    )
 }
 
 #[test]
@@ -21,7 +25,12 @@ fn help_and_version_go_to_stdout_and_mistakes_to_stderr() {
             assert_eq!((code, stderr.as_str()), (0, ""), "{program} {args:?}");
             assert!(!stdout.is_empty(), "{program} {args:?}");
         }
-        for args in [&[][..], &["bogus"], &["run", "--bogus"], &["run", "--config"]] {
+        for args in [
+            &[][..],
+            &["bogus"],
+            &["run", "--bogus"],
+            &["run", "--config"],
+        ] {
             let (code, stdout, stderr) = output(program, args);
             assert_eq!((code, stdout.as_str()), (64, ""), "{program} {args:?}");
             assert!(!stderr.is_empty(), "{program} {args:?}");
@@ -41,10 +50,16 @@ fn readme_and_help_have_the_table_of_exit_codes() {
             Some((cells.next()?.parse().ok()?, cells.next()?))
         })
         .collect();
-    let table: Vec<(u8, &str)> = Exit::ALL.iter().map(|exit| (exit.code(), exit.name())).collect();
+    let table: Vec<(u8, &str)> = Exit::ALL
+        .iter()
+        .map(|exit| (exit.code(), exit.name()))
+        .collect();
     assert_eq!(rows, table);
     for (code, name) in table.iter().filter(|(code, _)| *code != 0) {
-        assert!(help.contains(&format!("  {code} {name}: ")), "{code} {name}");
+        assert!(
+            help.contains(&format!("  {code} {name}: ")),
+            "{code} {name}"
+        );
     }
 }
 
@@ -52,8 +67,16 @@ fn readme_and_help_have_the_table_of_exit_codes() {
 fn init_writes_what_is_missing_and_overwrites_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let init = |args: &[&str]| {
-        let output = Command::new(ISSUER).arg("init").args(args).current_dir(folder.path()).output().unwrap();
-        (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+        let output = Command::new(ISSUER)
+            .arg("init")
+            .args(args)
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        (
+            output.status.code().unwrap(),
+            String::from_utf8(output.stdout).unwrap(),
+        )
     };
     let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
 
@@ -64,12 +87,24 @@ fn init_writes_what_is_missing_and_overwrites_nothing() {
 
     let (code, npub) = init(&["--from", "beginning"]);
     assert_eq!(code, 0);
-    assert!(npub.starts_with("npuba8jadtbb") && npub.ends_with('\n') && npub.lines().count() == 1, "{npub}");
+    assert!(
+        npub.starts_with("npuba8jadtbb") && npub.ends_with('\n') && npub.lines().count() == 1,
+        "{npub}"
+    );
     assert!(identity.contains(npub.trim()));
-    let mode = fs::metadata(folder.path().join("bitmart/identity.toml")).unwrap().permissions().mode();
+    let mode = fs::metadata(folder.path().join("bitmart/identity.toml"))
+        .unwrap()
+        .permissions()
+        .mode();
     assert_eq!(mode & 0o777, 0o600);
 
-    let all = || [read("bitmart/identity.toml"), read("bitmart/issuer.toml"), read("state/cursor.json")];
+    let all = || {
+        [
+            read("bitmart/identity.toml"),
+            read("bitmart/issuer.toml"),
+            read("state/cursor.json"),
+        ]
+    };
     let before = all();
     assert_eq!(init(&["--from", "now"]), (0, npub));
     assert_eq!(all(), before);
@@ -82,33 +117,69 @@ fn a_dry_run_changes_nothing_and_shows_the_issue() {
     place.exchange.sell("5");
     place.exchange.sell("0.5");
     let before = place.files();
-    let lock_time = fs::metadata(place.path("state/lock")).unwrap().modified().unwrap();
-    let dry = place.issuer(&["run", "--dry-run", "--json"]).expect(0, "dry_run", "5.5");
+    let lock_time = fs::metadata(place.path("state/lock"))
+        .unwrap()
+        .modified()
+        .unwrap();
+    let dry = place
+        .issuer(&["run", "--dry-run", "--json"])
+        .expect(0, "dry_run", "5.5");
     let json = dry.json();
     assert_eq!(json["signable_bytes"], "0000000020c855800000000000000003");
     assert_eq!(json["issue"]["signatures"], serde_json::json!([]));
     assert_eq!(json["batch"].as_array().map(Vec::len), Some(2));
     let human = place.issuer(&["run", "--dry-run"]);
-    assert!(human.stdout.starts_with("dry run: would issue 5.5 ndau for 2 sales; 2 new trades\n"), "{human:#?}");
+    assert!(
+        human
+            .stdout
+            .starts_with("dry run: would issue 5.5 ndau for 2 sales; 2 new trades\n"),
+        "{human:#?}"
+    );
     assert_eq!(place.files(), before);
-    assert_eq!(fs::metadata(place.path("state/lock")).unwrap().modified().unwrap(), lock_time);
+    assert_eq!(
+        fs::metadata(place.path("state/lock"))
+            .unwrap()
+            .modified()
+            .unwrap(),
+        lock_time
+    );
     assert_eq!(place.chain.issues(), []);
 
     // The run does what the dry run showed.
-    assert_eq!(place.run().expect(0, "issued", "5.5").json()["hash"], json["hash"]);
+    assert_eq!(
+        place.run().expect(0, "issued", "5.5").json()["hash"],
+        json["hash"]
+    );
 }
 
 #[test]
 fn a_dry_run_needs_no_lock_and_shows_what_is_in_flight() {
-    let place = Plan { signer: "timeout = \"1s\"".to_owned(), ..Plan::new() }.start();
+    let place = Plan {
+        signer: "timeout = \"1s\"".to_owned(),
+        ..Plan::new()
+    }
+    .start();
     place.exchange.sell("5");
     place.run_with(|_, _| None).fails(69, &[]);
     let before = place.files();
-    let dry = place.issuer(&["run", "--dry-run", "--json"]).expect(0, "dry_run", "5");
-    assert!(dry.json()["notes"][0].as_str().unwrap().contains("in flight"), "{dry:#?}");
+    let dry = place
+        .issuer(&["run", "--dry-run", "--json"])
+        .expect(0, "dry_run", "5");
+    assert!(
+        dry.json()["notes"][0]
+            .as_str()
+            .unwrap()
+            .contains("in flight"),
+        "{dry:#?}"
+    );
     assert_eq!(place.files(), before);
     let status = place.issuer(&["status"]);
-    assert!(status.stdout.contains("in flight 5 ndau for 1 sale, sequence 3"), "{status:#?}");
+    assert!(
+        status
+            .stdout
+            .contains("in flight 5 ndau for 1 sale, sequence 3"),
+        "{status:#?}"
+    );
 }
 
 /// Every secret there is, searched for in everything that either program printed or logged, in runs that succeed and
@@ -116,7 +187,11 @@ fn a_dry_run_needs_no_lock_and_shows_what_is_in_flight() {
 #[test]
 fn no_secret_is_printed_or_logged_at_any_level() {
     for api in ["v2", "v4"] {
-        let place = Plan { api: Some(api), ..Plan::new() }.start();
+        let place = Plan {
+            api: Some(api),
+            ..Plan::new()
+        }
+        .start();
         let settings = place.exchange.settings();
         let identity = fs::read_to_string(place.path("bitmart/identity.toml")).unwrap();
         let identity: toml::Table = identity.parse().unwrap();
@@ -130,10 +205,14 @@ fn no_secret_is_printed_or_logged_at_any_level() {
         ];
         let mut printed = String::new();
         let mut signer_printed = String::new();
-        let mut keep = |ended: crate::support::Ended| printed += &format!("{}\n{}\n", ended.stdout, ended.stderr);
+        let mut keep = |ended: crate::support::Ended| {
+            printed += &format!("{}\n{}\n", ended.stdout, ended.stderr)
+        };
 
         let now = place.exchange.now_ms();
-        place.wait_until("the next second", || place.exchange.now_ms() / 1000 > now / 1000);
+        place.wait_until("the next second", || {
+            place.exchange.now_ms() / 1000 > now / 1000
+        });
         place.exchange.sell("5");
         let mut signer = None;
         let mut issuer = crate::support::Running::start(place.command(&["run", "--json"]));
@@ -147,12 +226,20 @@ fn no_secret_is_printed_or_logged_at_any_level() {
         keep(place.issuer(&["run", "--dry-run"]));
         keep(place.issuer(&["status"]));
         // Credentials that the exchange refuses, key files that are not quite right.
-        place.exchange.set_fault(Some(sandbox::Fault::Status(401, r#"{"message":"Unauthorized"}"#.to_owned())));
+        place.exchange.set_fault(Some(sandbox::Fault::Status(
+            401,
+            r#"{"message":"Unauthorized"}"#.to_owned(),
+        )));
         keep(place.issuer(&["run", "--json"]));
         place.exchange.set_fault(None);
         for file in ["bitmart/test.apikey.json", "bitmart/identity.toml"] {
             let good = fs::read_to_string(place.path(file)).unwrap();
-            for broken in [&good[..good.len() - 3], &good.replace(':', " "), &good.replace('=', " "), &good.to_uppercase()] {
+            for broken in [
+                &good[..good.len() - 3],
+                &good.replace(':', " "),
+                &good.replace('=', " "),
+                &good.to_uppercase(),
+            ] {
                 place.write(file, broken, 0o600);
                 keep(place.issuer(&["run", "--json"]));
                 keep(place.issuer(&["init"]));
@@ -171,7 +258,10 @@ fn no_secret_is_printed_or_logged_at_any_level() {
         assert!(printed.contains("DEBUG"), "the log is on");
         for secret in secrets.iter().filter(|secret| secret.len() > 6) {
             let found = [secret.clone(), secret.to_uppercase()];
-            assert!(!found.iter().any(|found| printed.contains(found)), "{secret} was printed ({api})");
+            assert!(
+                !found.iter().any(|found| printed.contains(found)),
+                "{secret} was printed ({api})"
+            );
         }
     }
 }

@@ -1,6 +1,11 @@
 //! The real programs, run as their users run them, against the sandbox's exchange and chain.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, clippy::as_conversions)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::as_conversions
+)]
 
 mod chain;
 mod cli;

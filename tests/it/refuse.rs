@@ -25,7 +25,8 @@ fn with_a_sale(plan: Plan) -> Place {
 /// The key file with one of its fields changed.
 fn change_key(place: &Place, field: &str, value: &str) {
     let path = place.path("bitmart/test.apikey.json");
-    let mut file: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let mut file: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     file[field] = value.into();
     place.write("bitmart/test.apikey.json", &file.to_string(), 0o600);
 }
@@ -34,7 +35,10 @@ fn change_key(place: &Place, field: &str, value: &str) {
 fn a_wrong_access_key_secret_or_memo() {
     for api in ["v2", "v4"] {
         for field in ["access", "secret", "memo"] {
-            let place = with_a_sale(Plan { api: Some(api), ..Plan::new() });
+            let place = with_a_sale(Plan {
+                api: Some(api),
+                ..Plan::new()
+            });
             change_key(&place, field, "0123456789abcdef0123456789abcdef");
             fails(&place, 77, &["the exchange: "]);
         }
@@ -44,7 +48,10 @@ fn a_wrong_access_key_secret_or_memo() {
 #[test]
 fn a_clock_that_is_a_little_off_is_corrected_and_a_wrong_one_is_named() {
     for offset_ms in [-90_000, 90_000] {
-        let mut plan = Plan { from: "beginning", ..Plan::new() };
+        let mut plan = Plan {
+            from: "beginning",
+            ..Plan::new()
+        };
         plan.exchange.clock_offset_ms = offset_ms;
         let place = plan.start();
         place.exchange.sell("5");
@@ -64,10 +71,22 @@ fn a_clock_that_is_a_little_off_is_corrected_and_a_wrong_one_is_named() {
 
 #[test]
 fn an_exchange_that_is_down_or_answers_something_else() {
-    let maintenance = [Fault::Maintenance, Fault::Html(Html::Cloudflare), Fault::Html(Html::CloudflareChallenge)];
-    let down = [Fault::Down, Fault::CutOff, Fault::Html(Html::BadGateway), Fault::Status(503, "{}".to_owned())];
+    let maintenance = [
+        Fault::Maintenance,
+        Fault::Html(Html::Cloudflare),
+        Fault::Html(Html::CloudflareChallenge),
+    ];
+    let down = [
+        Fault::Down,
+        Fault::CutOff,
+        Fault::Html(Html::BadGateway),
+        Fault::Status(503, "{}".to_owned()),
+    ];
     for fault in maintenance.into_iter().chain(down) {
-        let place = with_a_sale(Plan { api: Some("v4"), ..Plan::new() });
+        let place = with_a_sale(Plan {
+            api: Some("v4"),
+            ..Plan::new()
+        });
         place.exchange.set_fault(Some(fault));
         fails(&place, 69, &["the exchange: "]);
         place.exchange.set_fault(None);
@@ -77,9 +96,16 @@ fn an_exchange_that_is_down_or_answers_something_else() {
 
 #[test]
 fn an_exchange_that_fails_once_is_asked_again() {
-    for fault in [Fault::Silent, Fault::Slow(Duration::from_secs(2)), Fault::CutOff, Fault::RateLimited] {
+    for fault in [
+        Fault::Silent,
+        Fault::Slow(Duration::from_secs(2)),
+        Fault::CutOff,
+        Fault::RateLimited,
+    ] {
         let place = with_a_sale(Plan::new());
-        place.exchange.set_fault(Some(Fault::Times(1, Box::new(fault))));
+        place
+            .exchange
+            .set_fault(Some(Fault::Times(1, Box::new(fault))));
         place.run().expect(0, "issued", "5");
         place.settled();
     }
@@ -87,7 +113,11 @@ fn an_exchange_that_fails_once_is_asked_again() {
 
 #[test]
 fn an_error_on_a_later_page_is_not_a_shorter_history() {
-    let place = Plan { from: "beginning", ..Plan::new() }.start();
+    let place = Plan {
+        from: "beginning",
+        ..Plan::new()
+    }
+    .start();
     place.exchange.sell("5");
     let maintenance = Fault::OnRequest(9, Box::new(Fault::Maintenance));
     place.exchange.set_fault(Some(maintenance));
@@ -103,7 +133,13 @@ fn a_sale_that_is_no_whole_number_of_napu_is_named() {
         ("1,5", "not a decimal number"),
     ] {
         let place = Plan::new().start();
-        let id = place.exchange.add(sandbox::exchange::NewTrade::sell(quantity, place.exchange.now_ms())).id;
+        let id = place
+            .exchange
+            .add(sandbox::exchange::NewTrade::sell(
+                quantity,
+                place.exchange.now_ms(),
+            ))
+            .id;
         fails(&place, 65, &[why, &id.to_string()]);
     }
 }
@@ -113,20 +149,29 @@ fn more_than_a_response_holds_in_one_millisecond() {
     let place = Plan::new().start();
     let now = place.exchange.now_ms();
     for _ in 0..201 {
-        place.exchange.add(sandbox::exchange::NewTrade::sell("1", now));
+        place
+            .exchange
+            .add(sandbox::exchange::NewTrade::sell("1", now));
     }
     fails(&place, 65, &["the exchange: "]);
 }
 
 #[test]
 fn a_chain_that_is_down_or_answers_something_else() {
-    for fault in [Fault::Down, Fault::CutOff, Fault::Html(Html::BadGateway), Fault::Node(sandbox::NodeTrouble::ApplicationDown)] {
+    for fault in [
+        Fault::Down,
+        Fault::CutOff,
+        Fault::Html(Html::BadGateway),
+        Fault::Node(sandbox::NodeTrouble::ApplicationDown),
+    ] {
         let place = with_a_sale(Plan::new());
         place.chain.set_fault(Some(fault));
         fails(&place, 69, &["the chain: "]);
     }
     let place = with_a_sale(Plan::new());
-    place.chain.set_fault(Some(Fault::Status(200, "[1,2]".to_owned())));
+    place
+        .chain
+        .set_fault(Some(Fault::Status(200, "[1,2]".to_owned())));
     fails(&place, 65, &["does not understand"]);
 }
 
@@ -136,7 +181,10 @@ fn a_second_node_is_used_when_the_first_is_down() {
     let api = format!("api = [\"http://127.0.0.1:1\", \"{}\"]", place.chain.url());
     place.configure("", &api, "");
     let ended = place.run().expect(0, "issued", "5");
-    assert!(ended.stderr.contains("passing over http://127.0.0.1:1"), "{ended:#?}");
+    assert!(
+        ended.stderr.contains("passing over http://127.0.0.1:1"),
+        "{ended:#?}"
+    );
 }
 
 #[test]
@@ -145,7 +193,11 @@ fn more_than_was_released() {
     plan.chain.released_napu = 700_000_000;
     plan.chain.issued_napu = 300_000_000;
     let place = with_a_sale(plan);
-    fails(&place, 77, &["only 4 of what was released", "release 1 more"]);
+    fails(
+        &place,
+        77,
+        &["only 4 of what was released", "release 1 more"],
+    );
     assert_eq!(place.state("pending.json"), None);
     place.chain.release(100_000_000);
     let ended = place.run();
@@ -163,7 +215,10 @@ fn no_balance_for_the_fee() {
 
 #[test]
 fn no_signer_in_time() {
-    let place = with_a_sale(Plan { signer: "timeout = \"1s\"".to_owned(), ..Plan::new() });
+    let place = with_a_sale(Plan {
+        signer: "timeout = \"1s\"".to_owned(),
+        ..Plan::new()
+    });
     let cursor = place.state("cursor.json");
     let ended = place.run_with(|_, _| None);
     ended.fails(69, &["the signing service: ", "within 1 s"]);
@@ -178,12 +233,17 @@ fn no_signer_in_time() {
 
 #[test]
 fn a_stranger_instead_of_the_signer() {
-    let place = with_a_sale(Plan { signer: "timeout = \"3s\"".to_owned(), ..Plan::new() });
+    let place = with_a_sale(Plan {
+        signer: "timeout = \"3s\"".to_owned(),
+        ..Plan::new()
+    });
     let cursor = place.state("cursor.json");
     let ended = place.run_with(|place, url| {
         let address = url.trim_start_matches("ws://").trim_end_matches("/signer");
         let mut plain = TcpStream::connect(address).unwrap();
-        plain.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        plain
+            .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            .unwrap();
         // A signing service that nobody allowed.
         Some(place.signer_as(&key(66), url, &[key(1)]))
     });
@@ -194,13 +254,19 @@ fn a_stranger_instead_of_the_signer() {
 #[test]
 fn a_signer_with_the_wrong_key() {
     // It holds another key than the account's: it refuses.
-    let place = with_a_sale(Plan { held: vec![key(2)], ..Plan::new() });
+    let place = with_a_sale(Plan {
+        held: vec![key(2)],
+        ..Plan::new()
+    });
     fails(&place, 77, &["the signing service: "]);
 }
 
 #[test]
 fn a_signer_that_refuses_by_its_policy() {
-    let place = with_a_sale(Plan { policy: "[policy]\nmax_issue_per_tx = \"4.99999999\"\n".to_owned(), ..Plan::new() });
+    let place = with_a_sale(Plan {
+        policy: "[policy]\nmax_issue_per_tx = \"4.99999999\"\n".to_owned(),
+        ..Plan::new()
+    });
     fails(&place, 77, &["the signing service: ", "4.99999999"]);
     assert!(place.state("pending.json").is_some());
 }
@@ -217,15 +283,26 @@ fn fewer_signatures_than_wanted() {
 #[test]
 fn a_key_that_the_account_does_not_have() {
     let ndau = format!("signing_keys = [\"{}\"]", key(9).public());
-    let place = with_a_sale(Plan { ndau, ..Plan::new() });
-    fails(&place, 78, &[key(9).public().as_text(), "no validation key"]);
+    let place = with_a_sale(Plan {
+        ndau,
+        ..Plan::new()
+    });
+    fails(
+        &place,
+        78,
+        &[key(9).public().as_text(), "no validation key"],
+    );
 }
 
 #[test]
 fn an_identity_that_can_sign_transactions() {
     let mut plan = Plan::new();
     plan.chain.validation_keys = vec![key(100).public().to_string()];
-    fails(&with_a_sale(plan), 78, &["identity", "can sign transactions"]);
+    fails(
+        &with_a_sale(plan),
+        78,
+        &["identity", "can sign transactions"],
+    );
 }
 
 #[test]
@@ -234,7 +311,9 @@ fn two_runs_at_once() {
     let cursor = place.state("cursor.json");
     let mut first = Running::start(place.command(&["run", "--json"]));
     assert!(first.line().contains("listening"));
-    place.issuer(&["run", "--json"]).fails(69, &["another run is at work"]);
+    place
+        .issuer(&["run", "--json"])
+        .fails(69, &["another run is at work"]);
     place.untouched(&cursor);
     let _ = first.kill();
     place.run().expect(0, "settled", "5");
@@ -242,7 +321,10 @@ fn two_runs_at_once() {
 
 #[test]
 fn key_files_that_others_can_read() {
-    for (file, mode) in [("bitmart/test.apikey.json", 0o640), ("bitmart/identity.toml", 0o604)] {
+    for (file, mode) in [
+        ("bitmart/test.apikey.json", 0o640),
+        ("bitmart/identity.toml", 0o604),
+    ] {
         let place = with_a_sale(Plan::new());
         let content = std::fs::read_to_string(place.path(file)).unwrap();
         place.write(file, &content, mode);
@@ -264,7 +346,11 @@ fn settings_that_are_missing_or_unknown() {
     place.configure("", "", "");
 
     place.write("bitmart/other.apikey.json", "{}", 0o600);
-    fails(&place, 78, &["several API keys", "test.apikey.json", "other.apikey.json"]);
+    fails(
+        &place,
+        78,
+        &["several API keys", "test.apikey.json", "other.apikey.json"],
+    );
     std::fs::remove_file(place.path("bitmart/other.apikey.json")).unwrap();
     std::fs::remove_file(place.path("bitmart/test.apikey.json")).unwrap();
     fails(&place, 78, &["there is no API key"]);
@@ -274,7 +360,11 @@ fn settings_that_are_missing_or_unknown() {
 
 #[test]
 fn another_exchange_account_pair_dialect_or_network_than_before() {
-    let place = Plan { api: Some("v4"), ..Plan::new() }.start();
+    let place = Plan {
+        api: Some("v4"),
+        ..Plan::new()
+    }
+    .start();
     place.exchange.sell("5");
     place.run().expect(0, "issued", "5");
     let cursor = place.state("cursor.json");
@@ -288,7 +378,11 @@ fn another_exchange_account_pair_dialect_or_network_than_before() {
     place.write_key(Some("v4"), 0o600);
 
     let toml = std::fs::read_to_string(place.path("bitmart/issuer.toml")).unwrap();
-    place.write("bitmart/issuer.toml", &toml.replace("XND_USDT", "NDAU_USDT"), 0o644);
+    place.write(
+        "bitmart/issuer.toml",
+        &toml.replace("XND_USDT", "NDAU_USDT"),
+        0o644,
+    );
     refused(78, &["XND_USDT", "NDAU_USDT"]);
     place.write("bitmart/issuer.toml", &toml, 0o644);
 
@@ -311,7 +405,10 @@ fn state_that_is_damaged_or_gone() {
     let place = with_a_sale(Plan::new());
     place.run().expect(0, "issued", "5");
     place.exchange.sell("7");
-    for (file, says) in [("cursor.json", "cursor.json"), ("ledger.jsonl", "the ledger's last line is cut off")] {
+    for (file, says) in [
+        ("cursor.json", "cursor.json"),
+        ("ledger.jsonl", "the ledger's last line is cut off"),
+    ] {
         let path = place.path("state").join(file);
         let good = std::fs::read(&path).unwrap();
         std::fs::write(&path, &good[..good.len() / 2]).unwrap();
@@ -323,7 +420,10 @@ fn state_that_is_damaged_or_gone() {
     place.run().fails(78, &["there is no cursor"]);
     let again = place.issuer(&["init", "--from", "beginning"]);
     assert_eq!(again.code, 65, "{again:#?}");
-    assert!(again.stderr.contains("bring it back from a backup"), "{again:#?}");
+    assert!(
+        again.stderr.contains("bring it back from a backup"),
+        "{again:#?}"
+    );
     place.write("state/cursor.json", &cursor, 0o600);
     place.run().expect(0, "issued", "7");
     place.settled();
@@ -337,6 +437,9 @@ fn a_cursor_older_than_the_ledger_issues_nothing_twice() {
     let id = place.exchange.sell("5").id;
     place.run().expect(0, "issued", "5");
     place.write("state/cursor.json", &old, 0o600);
-    place.run().fails(65, &[&id.to_string(), "the ledger says", "cursor.json is older"]);
+    place.run().fails(
+        65,
+        &[&id.to_string(), "the ledger says", "cursor.json is older"],
+    );
     assert_eq!(place.chain.issues().len(), 1);
 }

@@ -97,7 +97,11 @@ impl Ended {
     #[track_caller]
     pub fn expect(self, code: i32, outcome: &str, ndau: &str) -> Ended {
         let json = self.json();
-        let found = (self.code, json["outcome"].as_str(), json["quantity_ndau"].as_str());
+        let found = (
+            self.code,
+            json["outcome"].as_str(),
+            json["quantity_ndau"].as_str(),
+        );
         assert_eq!(found, (code, Some(outcome), Some(ndau)), "{self:#?}");
         assert_eq!(json["exit_code"], code, "{self:#?}");
         self
@@ -107,7 +111,11 @@ impl Ended {
     #[track_caller]
     pub fn fails(self, code: i32, parts: &[&str]) -> Ended {
         let json = self.json();
-        assert_eq!((self.code, json["outcome"].as_str()), (code, Some("failed")), "{self:#?}");
+        assert_eq!(
+            (self.code, json["outcome"].as_str()),
+            (code, Some("failed")),
+            "{self:#?}"
+        );
         let error = json["error"].as_str().unwrap_or_default();
         for part in parts {
             assert!(error.contains(part), "{part:?} is not in {error:?}");
@@ -122,8 +130,14 @@ impl Place {
         let exchange = Exchange::start(plan.exchange);
         let chain = Chain::start(plan.chain);
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut place =
-            Place { folder, exchange, chain, plan_policy: plan.policy, held: plan.held, npub: String::new() };
+        let mut place = Place {
+            folder,
+            exchange,
+            chain,
+            plan_policy: plan.policy,
+            held: plan.held,
+            npub: String::new(),
+        };
         let init = place.issuer(&["init", "--from", plan.from]);
         assert_eq!(init.code, 0, "{init:#?}");
         init.stdout.trim().clone_into(&mut place.npub);
@@ -161,10 +175,26 @@ impl Place {
 
     /// Writes issuer.toml with these lines added to the usual ones.
     pub fn configure(&self, top: &str, ndau: &str, signer: &str) {
-        let api = if ndau.contains("api =") { String::new() } else { format!("api = \"{}\"", self.chain.url()) };
-        let confirm = if ndau.contains("confirm =") { "" } else { "confirm = \"3s\"" };
-        let timeout = if signer.contains("timeout =") { "" } else { "timeout = \"60s\"" };
-        let listen = if signer.contains("listen =") { "" } else { "listen = \"ws://127.0.0.1:0/signer\"" };
+        let api = if ndau.contains("api =") {
+            String::new()
+        } else {
+            format!("api = \"{}\"", self.chain.url())
+        };
+        let confirm = if ndau.contains("confirm =") {
+            ""
+        } else {
+            "confirm = \"3s\""
+        };
+        let timeout = if signer.contains("timeout =") {
+            ""
+        } else {
+            "timeout = \"60s\""
+        };
+        let listen = if signer.contains("listen =") {
+            ""
+        } else {
+            "listen = \"ws://127.0.0.1:0/signer\""
+        };
         let allowed = if signer.contains("allowed =") {
             String::new()
         } else {
@@ -180,8 +210,14 @@ impl Place {
     /// The issuer's command line, in the operator's folder.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(ISSUER);
-        command.args(args).current_dir(self.folder.path()).env("RUST_LOG", "trace");
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .args(args)
+            .current_dir(self.folder.path())
+            .env("RUST_LOG", "trace");
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         command
     }
 
@@ -205,13 +241,18 @@ impl Place {
         let mut issuer = Running::start(self.command(&["run", "--json"]));
         let first = issuer.line();
         let listening: Option<Value> = serde_json::from_str(&first).ok();
-        let url = listening.as_ref().and_then(|line| line["listening"].as_str());
+        let url = listening
+            .as_ref()
+            .and_then(|line| line["listening"].as_str());
         let visitor = url.and_then(|url| visit(self, url));
         let ended = issuer.end();
         if let Some(visitor) = visitor {
             let _ = visitor.kill();
         }
-        Ended { stdout: first + &ended.stdout, ..ended }
+        Ended {
+            stdout: first + &ended.stdout,
+            ..ended
+        }
     }
 
     /// A signing service that holds `keys`, dialling `url`.
@@ -222,7 +263,11 @@ impl Place {
     /// The same with another identity.
     pub fn signer_as(&self, identity: &PrivateKey, url: &str, keys: &[PrivateKey]) -> Running {
         let pair = |key: &PrivateKey| {
-            format!("pub_key = \"{}\"\npriv_key = \"{}\"\n", key.public(), key.text().expose())
+            format!(
+                "pub_key = \"{}\"\npriv_key = \"{}\"\n",
+                key.public(),
+                key.text().expose()
+            )
         };
         let mut toml = format!(
             "[client]\ntype = \"virtual\"\n{}\n[connections.test]\nurl = \"{url}\"\nserver_key = \"{}\"\n",
@@ -236,8 +281,14 @@ impl Place {
         let name = format!("sigconfig-{}.toml", &identity.public().as_text()[10..20]);
         self.write(&name, &toml, 0o600);
         let mut command = Command::new(SIGNER);
-        command.args(["run", "--config", &name]).current_dir(self.folder.path()).env("RUST_LOG", "trace");
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .args(["run", "--config", &name])
+            .current_dir(self.folder.path())
+            .env("RUST_LOG", "trace");
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         Running::start(command)
     }
 
@@ -256,12 +307,22 @@ impl Place {
     /// The chain holds exactly what was sold, once, and the ledger says the same.
     #[track_caller]
     pub fn settled(&self) {
-        assert_eq!(self.chain.issued_napu(), self.exchange.sold_napu(), "issued and sold");
+        assert_eq!(
+            self.chain.issued_napu(),
+            self.exchange.sold_napu(),
+            "issued and sold"
+        );
         let ledger = self.state("ledger.jsonl").unwrap_or_default();
         let recorded: u64 = ledger
             .lines()
             .map(|line| serde_json::from_str::<Value>(line).expect("a ledger line"))
-            .map(|line| line["quantity_napu"].as_str().expect("its quantity").parse::<u64>().expect("a number"))
+            .map(|line| {
+                line["quantity_napu"]
+                    .as_str()
+                    .expect("its quantity")
+                    .parse::<u64>()
+                    .expect("a number")
+            })
             .sum();
         assert_eq!(recorded, self.exchange.sold_napu(), "recorded and sold");
         assert_eq!(self.state("pending.json"), None, "in flight");
@@ -314,7 +375,11 @@ impl Running {
             let _ = errors.read_to_end(&mut text);
             let _ = sender.send(String::from_utf8_lossy(&text).into_owned());
         });
-        Running { child, stdout, stderr }
+        Running {
+            child,
+            stdout,
+            stderr,
+        }
     }
 
     /// The next line of its stdout, with its end; empty at the end of it.
@@ -337,7 +402,11 @@ impl Running {
             thread::sleep(Duration::from_millis(5));
         };
         let stderr = self.stderr.recv_timeout(PATIENCE).expect("its stderr");
-        Ended { code: status.code().unwrap_or(-1), stdout, stderr }
+        Ended {
+            code: status.code().unwrap_or(-1),
+            stdout,
+            stderr,
+        }
     }
 
     /// Kills it, and gives what it had printed.

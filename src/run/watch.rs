@@ -14,7 +14,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// How a `Submit` is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Submitted {
+pub(super) enum Submitted {
     /// Nothing was submitted just now: it is the next step.
     NotYet,
     /// It was just submitted: it may need a moment, and only in the end it is the next step again.
@@ -22,17 +22,17 @@ pub enum Submitted {
 }
 
 /// One node to look at, and the others that must agree before a batch is given up.
-pub struct Watch<'a> {
+pub(super) struct Watch<'a> {
     /// Looked at first, and submitted to.
-    pub node: &'a Node<'a>,
+    pub(super) node: &'a Node<'a>,
     /// Asked only before a batch is given up.
-    pub others: Vec<Node<'a>>,
+    pub(super) others: &'a [Node<'a>],
     /// The issuer's account.
-    pub address: &'a Address,
+    pub(super) address: &'a Address,
     /// The time.
-    pub clock: &'a dyn Clock,
+    pub(super) clock: &'a dyn Clock,
     /// How long the chain may take.
-    pub within: Duration,
+    pub(super) within: Duration,
 }
 
 impl Watch<'_> {
@@ -41,7 +41,7 @@ impl Watch<'_> {
     ///
     /// # Errors
     /// When the node cannot be asked: at once if nothing was just submitted, else only in the end.
-    pub fn next(
+    pub(super) fn next(
         &self,
         candidates: &[Candidate],
         submitted: Submitted,

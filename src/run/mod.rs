@@ -1,0 +1,213 @@
+//! One run as a story: the numbered steps are those of `docs/exactly-once.md`.
+//!
+//! `chain` asks the chain what it must know before an `Issue` is built; `flight` takes a batch in flight to its end;
+//! `watch` looks until the chain shows what became of it.
+
+mod chain;
+mod flight;
+mod watch;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::error::Error;
+use crate::exchange::{Client, Key};
+use crate::http::Http;
+use crate::report::{Outcome, Report, counted};
+use crate::sales::{Batch, Picked, pick};
+use crate::signer::Identity;
+use crate::state::{Disk, Folder, Locked, Pending, State};
+
+use chain::Chain;
+use flight::{Flight, Landed};
+use watch::Submitted;
+
+/// How often a batch is built anew in one run because other transactions used up its sequence.
+const ROUNDS: u32 = 3;
+
+/// Everything outside: the seams where tests get in.
+#[derive(Clone, Copy)]
+pub struct World<'a> {
+    /// The network.
+    pub http: &'a dyn Http,
+    /// The disk.
+    pub disk: &'a dyn Disk,
+    /// The time.
+    pub clock: &'a dyn Clock,
+    /// Told the listener's address when it took a free port.
+    pub listening: &'a dyn Fn(&str),
+}
+
+/// One pass: settles what an earlier run left, or else issues what was sold since. What it finds and does goes into
+/// `report`, also when it fails.
+pub fn run(config: &Config, world: World, report: &mut Report) -> Result<Outcome, Error> {
+    let pass = Pass::new(config, world)?;
+    if config.signer.allowed.is_empty() {
+        let what =
+            "name the identity of the signing service (client.pub_key of its sigconfig.toml)";
+        return Err(Error::Config(
+            config.wrong("signer.allowed", what.to_owned()),
+        ));
+    }
+    // 1: one writer, and everything it knows.
+    let locked = Locked::take(Folder::new(world.disk, &config.state_dir))?;
+    for _ in 0..ROUNDS {
+        let state = locked.folder().load()?;
+        report.before = Some(state.cursor.clone());
+        let chain = Chain::open(&pass, &state)?;
+        let outcome = match &state.pending {
+            // 2: what is in flight comes first.
+            Some(pending) => {
+                report.in_flight(pending);
+                pass.fly(&chain, &locked, &state, pending.clone(), report)?
+                    .then_some(Outcome::Settled)
+            }
+            None => pass.issue_new(&chain, &locked, &state, report)?,
+        };
+        if let Some(outcome) = outcome {
+            return Ok(outcome);
+        }
+        log::warn!("another transaction used up the sequence: building the Issue anew");
+        *report = Report::default();
+    }
+    Err(Error::Overtaken { times: ROUNDS })
+}
+
+/// What [`run`] would do. Takes no lock, opens no listener, changes nothing.
+pub fn dry_run(config: &Config, world: World, report: &mut Report) -> Result<Outcome, Error> {
+    let pass = Pass::new(config, world)?;
+    let state = Folder::new(world.disk, &config.state_dir).load()?;
+    report.before = Some(state.cursor.clone());
+    let chain = Chain::open(&pass, &state)?;
+    if let Some(pending) = &state.pending {
+        report.in_flight(pending);
+        let (next, _) = chain
+            .watch(&pass)
+            .next(&pending.candidates, Submitted::NotYet)?;
+        report
+            .notes
+            .push(format!("a batch is in flight from an earlier run; {next}"));
+        return Ok(Outcome::DryRun);
+    }
+    let picked = pass.pick(&chain, &state, report)?;
+    if let Some(batch) = &picked.batch {
+        let candidate = chain.build(batch)?;
+        report.issue(candidate.issue, batch.sales().to_vec());
+    }
+    Ok(Outcome::DryRun)
+}
+
+/// What one pass works with.
+struct Pass<'a> {
+    config: &'a Config,
+    world: World<'a>,
+    key: Key,
+    /// The fingerprint of the key.
+    account: String,
+    identity: Identity,
+}
+
+impl<'a> Pass<'a> {
+    /// Opens every file that could be missing or wrong before anyone is asked anything.
+    fn new(config: &'a Config, world: World<'a>) -> Result<Pass<'a>, Error> {
+        let key = config.load_key()?;
+        let identity = config.load_identity()?;
+        let account = key.fingerprint();
+        Ok(Pass {
+            config,
+            world,
+            key,
+            account,
+            identity,
+        })
+    }
+
+    /// 3: fetches, keeps the sales, sums exactly.
+    fn pick(&self, chain: &Chain, state: &State, report: &mut Report) -> Result<Picked, Error> {
+        let cursor = &state.cursor;
+        if cursor.symbol != self.config.symbol {
+            let (cursor, config) = (cursor.symbol.clone(), self.config.symbol.clone());
+            return Err(Error::OtherSymbol { cursor, config });
+        }
+        let client = Client::new(
+            self.world.http,
+            self.world.clock,
+            &self.key,
+            &self.config.symbol,
+        );
+        let known = cursor.at.as_ref().map(|at| at.dialect);
+        let history = client.fetch(
+            cursor.since(&self.account),
+            known,
+            self.world.clock.now_ms(),
+        )?;
+        let settle_ms = u64::try_from(self.config.settle.as_millis()).unwrap_or(u64::MAX);
+        let picked = pick(cursor, &history, &self.account, chain.network(), settle_ms)?;
+        report.trades = picked.trades;
+        report.waiting = picked.waiting;
+        let sales = picked.batch.as_ref().map_or(&[][..], Batch::sales);
+        log::info!(
+            "{} seen, {} new, {} to issue, {} too young",
+            counted(history.trades.len(), "trade"),
+            picked.trades,
+            counted(sales.len(), "sale"),
+            picked.waiting
+        );
+        match state.ledger.issued_already(sales, history.dialect) {
+            Some((trade, hash)) => Err(Error::IssuedBefore { trade, hash }),
+            None => Ok(picked),
+        }
+    }
+
+    /// Issues what was sold since, if anything. `None`: others used up the sequence, so that it is to be tried again.
+    fn issue_new(
+        &self,
+        chain: &Chain,
+        locked: &Locked,
+        state: &State,
+        report: &mut Report,
+    ) -> Result<Option<Outcome>, Error> {
+        let Picked {
+            batch,
+            progress,
+            left,
+            ..
+        } = self.pick(chain, state, report)?;
+        let Some(batch) = batch else {
+            let cursor = state.cursor.after(&progress, &[], &left);
+            locked.store_cursor(&cursor)?;
+            report.after = Some(cursor);
+            return Ok(Some(Outcome::NothingNew));
+        };
+        // 4: everything that could stand against it is asked first, and it is on disk before anyone signs.
+        let candidate = chain.build(&batch)?;
+        report.issue(candidate.issue, batch.sales().to_vec());
+        let pending = Pending {
+            batch,
+            progress,
+            left,
+            candidates: vec![candidate],
+        };
+        locked.store_pending(&pending)?;
+        Ok(self
+            .fly(chain, locked, state, pending, report)?
+            .then_some(Outcome::Issued))
+    }
+
+    /// 5 to 7: takes a batch in flight to its end. `true`: it is issued; `false`: it never can be, and was dropped.
+    fn fly(
+        &self,
+        chain: &Chain,
+        locked: &Locked,
+        state: &State,
+        pending: Pending,
+        report: &mut Report,
+    ) -> Result<bool, Error> {
+        match Flight::new(self, chain, locked, state, pending).land(report)? {
+            Landed::Issued(cursor) => {
+                report.after = Some(cursor);
+                Ok(true)
+            }
+            Landed::Dropped => Ok(false),
+        }
+    }
+}
