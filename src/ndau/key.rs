@@ -260,6 +260,11 @@ impl PrivateKey {
             .expect("a seed makes a consistent pair")
     }
 
+    /// The secp256k1 key of this number; `None` for the few numbers that are none.
+    pub fn from_secp256k1(number: &[u8; 32]) -> Option<PrivateKey> {
+        PrivateKey::new(Algorithm::Secp256k1, number, &[]).ok()
+    }
+
     fn new(algorithm: Algorithm, key: &[u8], extra: &[u8]) -> Result<PrivateKey, TextError> {
         let public = match algorithm {
             Algorithm::Ed25519 => {
