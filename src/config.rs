@@ -46,6 +46,8 @@ pub struct Ndau {
     pub signing_keys: Option<Vec<PublicKey>>,
     /// How many of them must sign; `None` for all of them.
     pub signatures: Option<usize>,
+    /// Whether nobody else issues on this network, so that every ndau issued must be accounted for.
+    pub sole_issuer: bool,
     /// How long the chain may take to show what became of an `Issue`.
     pub confirm: Duration,
 }
@@ -184,6 +186,7 @@ struct FileNdau {
     api: OneOrMany,
     signing_keys: Option<Vec<String>>,
     signatures: Option<usize>,
+    sole_issuer: Option<bool>,
     confirm: Option<String>,
 }
 
@@ -300,6 +303,8 @@ impl Config {
                 api,
                 signing_keys,
                 signatures: file.ndau.signatures,
+                sole_issuer: file.ndau.sole_issuer.unwrap_or(true),
+
                 confirm: time(
                     "ndau.confirm",
                     file.ndau.confirm,

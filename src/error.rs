@@ -123,6 +123,30 @@ pub enum Error {
         /// The chain's.
         found: String,
     },
+    /// The issuer's account is not the one that the state was made with.
+    OtherIssuer {
+        /// The state's.
+        expected: Address,
+        /// The chain's.
+        found: Address,
+    },
+    /// The chain has issued more than this folder knows of: it is older than it should be, another folder or program
+    /// issues too, or both.
+    Unaccounted {
+        /// The chain's total.
+        found: Napu,
+        /// What the folder accounts for.
+        accounted: Napu,
+    },
+    /// The node has not issued as much as this folder knows of.
+    IssuedBehind {
+        /// The node.
+        node: String,
+        /// The chain's total, by this node.
+        found: Napu,
+        /// What the folder accounts for.
+        accounted: Napu,
+    },
     /// The node could not hand the `Issue` on.
     NotSent {
         /// In the node's words.
@@ -190,7 +214,8 @@ impl Error {
             | Error::IdentityCanSign { .. }
             | Error::NotAValidationKey { .. }
             | Error::KeyCount { .. }
-            | Error::OtherNetwork { .. } => Exit::Config,
+            | Error::OtherNetwork { .. }
+            | Error::OtherIssuer { .. } => Exit::Config,
             Error::FromNeeded { .. } => Exit::Usage,
             Error::Write { .. } => Exit::Disk,
             Error::State(error) => error.exit(),
@@ -199,14 +224,16 @@ impl Error {
             Error::Signer(error) => error.exit(),
             Error::Sales(_)
             | Error::HistoryWithoutCursor { .. }
+            | Error::Unaccounted { .. }
             | Error::LedgerOverflows
             | Error::IssuedBefore { .. }
             | Error::SequenceBelowLedger { .. }
             | Error::NoFreeHash { .. }
             | Error::NoIssue(_) => Exit::BadData,
-            Error::NodeBehind { .. } | Error::NotSent { .. } | Error::Overtaken { .. } => {
-                Exit::Unavailable
-            }
+            Error::NodeBehind { .. }
+            | Error::IssuedBehind { .. }
+            | Error::NotSent { .. }
+            | Error::Overtaken { .. } => Exit::Unavailable,
             Error::NotReleased { .. }
             | Error::NoFee { .. }
             | Error::RefusedByChain { .. }
@@ -223,7 +250,8 @@ impl fmt::Display for Error {
             Error::Config(_) => f.write_str("the configuration"),
             Error::OtherSymbol { cursor, config } => write!(
                 f,
-                "the cursor counts {cursor}, the configuration says {config}: give another pair a state_dir of its own"
+                "the cursor counts {cursor}, the configuration says {config}; an issuer account has one state folder, and a \
+                 state folder one pair"
             ),
             Error::IdentityCanSign { key } => write!(
                 f,
@@ -300,6 +328,26 @@ impl fmt::Display for Error {
                 "the state was made on the network {expected}, and this chain is {found}: set ndau.api right, or give \
                  another network a state_dir of its own"
             ),
+            Error::OtherIssuer { expected, found } => write!(
+                f,
+                "the state was made for the issuer's account {expected}, and the chain names {found}: another chain, or \
+                 the account was changed; then settle and close the old state folder, and begin a new one"
+            ),
+            Error::Unaccounted { found, accounted } => write!(
+                f,
+                "the chain has issued {found} ndau, and this folder accounts for {accounted}: {} more were issued by \
+                 somebody else, or by this folder after the moment it was restored to; find out which before anything \
+                 is issued (if other programs issue too, set ndau.sole_issuer = false)",
+                found.checked_sub(*accounted).unwrap_or(Napu::ZERO)
+            ),
+            Error::IssuedBehind {
+                node,
+                found,
+                accounted,
+            } => write!(
+                f,
+                "{node} shows {found} ndau issued, and this folder knows of {accounted}: it is behind, or another chain"
+            ),
             Error::NotSent { reason } => {
                 write!(f, "the node could not hand the Issue on: {reason}")
             }
@@ -369,6 +417,9 @@ impl StdError for Error {
             | Error::NoFee { .. }
             | Error::NoFreeHash { .. }
             | Error::OtherNetwork { .. }
+            | Error::OtherIssuer { .. }
+            | Error::Unaccounted { .. }
+            | Error::IssuedBehind { .. }
             | Error::NotSent { .. }
             | Error::RefusedByChain { .. }
             | Error::Bug(_)

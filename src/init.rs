@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::report;
 use crate::sales::{Cursor, Start};
 use crate::signer::Identity;
-use crate::state::{Disk, Folder, Locked};
+use crate::state::{Disk, Folder, HostDisk, Locked};
 
 /// What `init` found and made, a line each, and the identity.
 #[derive(Debug)]
@@ -131,11 +131,23 @@ fn write_new(path: &Path, mode: u32, bytes: &[u8]) -> Result<bool, Error> {
     write().map_err(failed)
 }
 
+/// Makes a folder where there is none, durably.
 fn make_folder(path: &Path) -> Result<(), Error> {
-    let mut builder = DirBuilder::new();
-    builder.recursive(true).mode(0o700);
-    builder.create(path).map_err(|source| Error::Write {
+    let failed = |source| Error::Write {
         path: path.to_owned(),
         source,
-    })
+    };
+    if path.try_exists().map_err(failed)? {
+        return Ok(());
+    }
+    let mut builder = DirBuilder::new();
+    builder
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(failed)?;
+    match path.parent().filter(|above| !above.as_os_str().is_empty()) {
+        Some(above) => HostDisk.sync_folder(above).map_err(failed),
+        None => HostDisk.sync_folder(Path::new(".")).map_err(failed),
+    }
 }

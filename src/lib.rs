@@ -46,3 +46,5 @@ pub mod settle;
 pub mod signer;
 pub mod state;
 pub mod status;
+#[cfg(test)]
+mod vectors;

@@ -42,6 +42,8 @@ const MAX: u64 = i64::MAX.unsigned_abs();
 impl Napu {
     /// Nothing.
     pub const ZERO: Napu = Napu(0);
+    /// The least amount.
+    pub const ONE: Napu = Napu(1);
     /// One ndau.
     pub const NDAU: Napu = Napu(100_000_000);
     /// All the ndau there can ever be, 30 million, as the chain's `tx_issue.go` states it. Larger issues are absurd,
@@ -172,17 +174,13 @@ impl fmt::Display for Napu {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vectors::group;
     use serde_json::Value;
-
-    fn vectors(file: &str) -> Value {
-        serde_json::from_str(file).unwrap()
-    }
 
     #[test]
     fn quantities_parse_as_the_chain_parses_them() {
-        let file = vectors(include_str!("../tests/vectors/ndau.json"));
-        let cases = file["quantities"]["parse"].as_array().unwrap();
-        for case in cases {
+        let cases = group("ndau.json", "quantities.parse");
+        for case in &cases {
             let text = case["text"].as_str().unwrap();
             let wraps = case["overflow_wrapped"].as_bool().unwrap_or(false);
             let ours = Napu::parse_ndau(text);
@@ -202,8 +200,7 @@ mod tests {
 
     #[test]
     fn quantities_print_as_the_chain_prints_them() {
-        let file = vectors(include_str!("../tests/vectors/ndau.json"));
-        for case in file["quantities"]["format"].as_array().unwrap() {
+        for case in group("ndau.json", "quantities.format") {
             // Negative amounts, which the chain can print, cannot exist here.
             if let Some(napu) = case["napu"].as_u64() {
                 assert_eq!(
@@ -216,9 +213,8 @@ mod tests {
 
     #[test]
     fn amounts_of_the_exchange_are_exact_or_refused() {
-        let file = vectors(include_str!("../tests/vectors/bitmart.json"));
-        let cases = file["amounts"].as_array().unwrap();
-        for case in cases {
+        let cases = group("bitmart.json", "amounts");
+        for case in &cases {
             let json = case["json"].as_str().unwrap();
             // What is not a string or a number never reaches this parser.
             let text = match serde_json::from_str::<Value>(json) {

@@ -8,9 +8,11 @@ use std::fmt;
 
 use crate::exchange::{Dialect, History, Side, Since, Trade, TradeId};
 use crate::napu::Napu;
+use crate::ndau::Address;
 
-/// How far behind its time the cursor still looks for trades that become visible late: a day.
-pub const LOOK_BACK_MS: u64 = 24 * 60 * 60 * 1000;
+/// How far behind its time the cursor still looks for trades that become visible late, or whose time is that of an
+/// order that rested long: six days, which with today fit into one question to the exchange.
+pub const LOOK_BACK_MS: u64 = 6 * 24 * 60 * 60 * 1000;
 
 /// However old, so many of the newest decided trades are remembered: they prove that a new API key is of the same
 /// account.
@@ -68,6 +70,10 @@ pub struct At {
     pub account: String,
     /// The chain's network.
     pub network: String,
+    /// The issuer's account.
+    pub issuer: Address,
+    /// The chain's total issued, as far as this folder can account for it.
+    pub issued: Napu,
 }
 
 /// A sale to be issued.
@@ -287,13 +293,24 @@ fn behind(time_ms: u64, cursor_ms: u64) -> bool {
     time_ms > cursor_ms.saturating_sub(LOOK_BACK_MS)
 }
 
-/// Decides what of `history` is to be issued now. `account` and `network` are those of the present key and chain;
-/// trades younger than `settle_ms` wait.
+/// The systems that a run found.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// The fingerprint of the API key.
+    pub account: &'a str,
+    /// The chain's network.
+    pub network: &'a str,
+    /// The issuer's account.
+    pub issuer: &'a Address,
+    /// The chain's total issued.
+    pub issued: Napu,
+}
+
+/// Decides what of `history` is to be issued now; trades younger than `settle_ms` wait.
 pub fn pick(
     cursor: &Cursor,
     history: &History,
-    account: &str,
-    network: &str,
+    place: Place,
     settle_ms: u64,
 ) -> Result<Picked, Error> {
     if let Some(at) = &cursor.at {
@@ -303,10 +320,10 @@ pub fn pick(
                 .iter()
                 .any(|trade| cursor.seen.contains(&seen(trade)))
         };
-        if at.account != account && !cursor.seen.is_empty() && !known() {
+        if at.account != place.account && !cursor.seen.is_empty() && !known() {
             return Err(Error::OtherAccount {
                 expected: at.account.clone(),
-                found: account.to_owned(),
+                found: place.account.to_owned(),
             });
         }
     }
@@ -365,8 +382,10 @@ pub fn pick(
     let at = At {
         time_ms: horizon,
         dialect: history.dialect,
-        account: account.to_owned(),
-        network: network.to_owned(),
+        account: place.account.to_owned(),
+        network: place.network.to_owned(),
+        issuer: place.issuer.clone(),
+        issued: place.issued,
     };
     let trades = sales.len() + others.len();
     let batch = Batch::new(sales);
@@ -430,6 +449,7 @@ fn counts(start: Start, dialect: Dialect, trade: &Trade) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::LazyLock;
 
     const NOW: u64 = 1_700_000_000_000;
     const SETTLE: u64 = 10_000;
@@ -468,8 +488,21 @@ mod tests {
         Cursor::new(Start::Beginning, "XND_USDT".to_owned())
     }
 
+    static ISSUER: LazyLock<Address> = LazyLock::new(|| {
+        Address::parse("ndnk4k58nnjz2dvwfwvikpjf2c66s476p6qhifjmfpptrq6y").unwrap()
+    });
+
+    fn place(account: &'static str) -> Place<'static> {
+        Place {
+            account,
+            network: "net",
+            issuer: &ISSUER,
+            issued: Napu::ZERO,
+        }
+    }
+
     fn take(cursor: &Cursor, trades: &[Trade]) -> Picked {
-        pick(cursor, &history(trades), "key", "net", SETTLE).unwrap()
+        pick(cursor, &history(trades), place("key"), SETTLE).unwrap()
     }
 
     fn issued(picked: &Picked) -> Vec<u64> {
@@ -560,7 +593,7 @@ mod tests {
         let cursor = after(&fresh(), &take(&fresh(), &trades));
         let mut earlier = history(&trades);
         earlier.now_ms = NOW - 3_600_000;
-        let picked = pick(&cursor, &earlier, "key", "net", SETTLE).unwrap();
+        let picked = pick(&cursor, &earlier, place("key"), SETTLE).unwrap();
         assert_eq!(after(&cursor, &picked), cursor);
     }
 
@@ -592,11 +625,11 @@ mod tests {
             Vec::<u64>::new()
         );
 
-        let none = pick(&cursor, &history(&[sell(4, 1, 1)]), "key", "net", SETTLE);
+        let none = pick(&cursor, &history(&[sell(4, 1, 1)]), place("key"), SETTLE);
         assert_eq!(none, Err(Error::StartNotFound { trade: 5 }));
 
         let same_time = [sell(5, 30_000, 1), sell(6, 30_000, 1), sell(4, 30_000, 1)];
-        let refused = pick(&cursor, &history(&same_time), "key", "net", SETTLE);
+        let refused = pick(&cursor, &history(&same_time), place("key"), SETTLE);
         assert!(matches!(
             refused,
             Err(Error::StartNotAlone { trade: 5, .. })
@@ -604,7 +637,7 @@ mod tests {
         let mut v2 = history(&same_time);
         v2.dialect = Dialect::V2;
         assert_eq!(
-            issued(&pick(&cursor, &v2, "key", "net", SETTLE).unwrap()),
+            issued(&pick(&cursor, &v2, place("key"), SETTLE).unwrap()),
             [6]
         );
     }
@@ -617,8 +650,7 @@ mod tests {
             pick(
                 &cursor,
                 &history(&[sell(8, 20_000, 5)]),
-                "other",
-                "net",
+                place("other"),
                 SETTLE
             ),
             Err(Error::OtherAccount { .. })
@@ -636,7 +668,7 @@ mod tests {
             ..cursor.clone()
         };
         assert_eq!(quiet.since("other"), Since::Time(NOW - 20_000));
-        let renewed = pick(&cursor, &history(&trades), "other", "net", SETTLE).unwrap();
+        let renewed = pick(&cursor, &history(&trades), place("other"), SETTLE).unwrap();
         assert_eq!(after(&cursor, &renewed).at.unwrap().account, "other");
     }
 
@@ -726,7 +758,7 @@ mod tests {
                     now_ms,
                     requests: 1,
                 };
-                let picked = pick(&cursor, &history, "key", "net", SETTLE).unwrap();
+                let picked = pick(&cursor, &history, place("key"), SETTLE).unwrap();
                 if next(4) == 0 && picked.batch.is_some() {
                     continue; // This run failed before it issued.
                 }

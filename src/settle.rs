@@ -48,6 +48,8 @@ pub struct Sight {
     /// The index and the totals have had their time (the height advanced, or nothing moved for long), and every
     /// configured node shows the same.
     pub agreed: bool,
+    /// Other programs may issue too, so that a total that grew by less than our quantity can be their doing.
+    pub others_issue: bool,
 }
 
 /// The next step for a batch in flight.
@@ -116,6 +118,8 @@ pub enum Doubt {
     TwoApplied,
     /// The total issued is lower than it was.
     IssuedShrank,
+    /// The account's sequence moves, or differs, from one look to the next.
+    SequenceMoves,
     /// The candidates do not share one sequence, or were not all looked up.
     Inconsistent,
 }
@@ -127,8 +131,9 @@ impl fmt::Display for Doubt {
                 "the account's sequence is used up, but no node shows by which transaction, or not all nodes agree"
             }
             Doubt::IssuedUnseen => {
-                "the account's sequence is used up and the total issued has grown by at least our quantity, but no \
-                 node shows our Issue: look in another node's index whether it is there"
+                "the account's sequence is used up and the total issued has grown, but no node shows our Issue: \
+                 somebody else has issued, or this node's index is not whole; look at the account's history on \
+                 another node"
             }
             Doubt::BodyUnclear => {
                 "the node shows another transaction's body under our hash, and the total issued has not grown"
@@ -142,6 +147,9 @@ impl fmt::Display for Doubt {
             }
             Doubt::TwoApplied => "more than one Issue of this batch seems to be on the chain",
             Doubt::IssuedShrank => "the total issued is lower than when the Issue was built: another chain, or a node behind",
+            Doubt::SequenceMoves => {
+                "the account's sequence differs from one answer to the next: more than one node seems to answer"
+            }
             Doubt::Inconsistent => "the candidates of the batch contradict one another",
         })
     }
@@ -235,10 +243,13 @@ pub fn settle(candidates: &[Candidate], sight: &Sight) -> Next {
         return Next::LookAgain(Doubt::BodyUnclear);
     }
     let could_be_issued = candidates.iter().any(|one| {
-        sight
-            .issued
-            .checked_sub(one.base.issued)
-            .is_some_and(|grown| grown >= one.issue.quantity())
+        let grown = sight.issued.checked_sub(one.base.issued);
+        let least = if sight.others_issue {
+            one.issue.quantity()
+        } else {
+            Napu::ONE
+        };
+        grown.is_some_and(|grown| grown >= least)
     });
     match (could_be_issued, sight.agreed) {
         (true, _) => Next::LookAgain(Doubt::IssuedUnseen),
@@ -278,6 +289,7 @@ mod tests {
             issued: napu(100),
             found: found.to_vec(),
             agreed: false,
+            others_issue: true,
         }
     }
 
@@ -321,6 +333,11 @@ mod tests {
         assert_eq!(next(&gone), Next::LookAgain(Doubt::IndexBehind));
         gone.agreed = true;
         assert_eq!(next(&gone), Next::Dead);
+        let mut grown_a_little = gone.clone();
+        grown_a_little.issued = napu(101);
+        assert_eq!(next(&grown_a_little), Next::Dead);
+        grown_a_little.others_issue = false;
+        assert_eq!(next(&grown_a_little), Next::LookAgain(Doubt::IssuedUnseen));
         gone.issued = napu(130);
         assert_eq!(next(&gone), Next::LookAgain(Doubt::IssuedUnseen));
         // Anything else.
@@ -400,6 +417,7 @@ mod tests {
                                         issued: napu(issued),
                                         found: vec![found],
                                         agreed,
+                                        others_issue: true,
                                     };
                                     cases += 1;
                                     match settle(&one, &sight) {

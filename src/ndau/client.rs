@@ -98,30 +98,37 @@ impl<'a> Node<'a> {
         self.url
     }
 
-    /// The first of `urls` that answers and has caught up, with what it said.
-    pub fn first_usable(
-        http: &'a dyn Http,
-        urls: &'a [String],
-    ) -> Result<(Node<'a>, Status), Error> {
+    /// That of `urls` with the newest block, the first of these, with what it said. A node that is down, behind or
+    /// frozen is passed over as long as there is a better one.
+    pub fn newest(http: &'a dyn Http, urls: &'a [String]) -> Result<(Node<'a>, Status), Error> {
+        let mut newest: Option<(Node, Status)> = None;
         let mut last = None;
         for url in urls {
             let node = Node { http, url };
             match node.status() {
                 Ok(status) if status.catching_up => {
-                    last = Some(Error::CatchingUp { node: url.clone() })
+                    log::warn!("passing over {url}: it has not caught up with its network");
+                    last = Some(Error::CatchingUp { node: url.clone() });
                 }
-                Ok(status) => return Ok((node, status)),
-                Err(error) => last = Some(error),
-            }
-            if let Some(error) = &last
-                && urls.len() > 1
-            {
-                log::warn!("passing over {url}: {}", crate::error::chain(error));
+                Ok(status) => {
+                    if newest
+                        .as_ref()
+                        .is_none_or(|(_, other)| status.height > other.height)
+                    {
+                        newest = Some((node, status));
+                    }
+                }
+                Err(error) => {
+                    log::warn!("passing over {url}: {}", crate::error::chain(&error));
+                    last = Some(error);
+                }
             }
         }
-        Err(last
-            .map(|last| Error::NoNode(Box::new(last)))
-            .expect("a configuration has at least one node"))
+        match (newest, last) {
+            (Some(newest), _) => Ok(newest),
+            (None, Some(last)) => Err(Error::NoNode(Box::new(last))),
+            (None, None) => unreachable!("a configuration has at least one node"),
+        }
     }
 
     /// The account whose transactions may issue.
@@ -138,11 +145,23 @@ impl<'a> Node<'a> {
         })
     }
 
-    /// Whether the index holds a transaction of `address` in a block above `height`.
-    pub fn moved_since(&self, address: &Address, height: u64) -> Result<bool, Error> {
-        let path = format!("/account/history/{address}?after={height}&limit=100");
-        let newest = self.get(&path, "the account's history", wire::newest_block)?;
-        Ok(newest.is_some_and(|newest| newest > height))
+    /// Whether one answer of the index shows that `address` had transactions above `height`, and none of `issues`
+    /// among them.
+    pub fn moved_without(
+        &self,
+        address: &Address,
+        height: u64,
+        issues: &[Issue],
+    ) -> Result<bool, Error> {
+        let path = format!(
+            "/account/history/{address}?after={height}&limit={}",
+            wire::HISTORY_ITEMS
+        );
+        let items = self.get(&path, "the account's history", wire::history)?;
+        let ours = |hash: &str| issues.iter().any(|issue| issue.hash().as_str() == hash);
+        Ok(items.len() < wire::HISTORY_ITEMS
+            && items.iter().any(|(at, _)| *at > height)
+            && !items.iter().any(|(_, hash)| ours(hash)))
     }
 
     /// What was released and issued so far.

@@ -400,29 +400,13 @@ impl fmt::Display for Signature {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vectors::{bytes, group, message};
     use serde_json::Value;
-
-    fn keys() -> Value {
-        let file: Value =
-            serde_json::from_str(include_str!("../../tests/vectors/ndau.json")).unwrap();
-        file["keys"].clone()
-    }
-
-    fn messages() -> Value {
-        let file: Value =
-            serde_json::from_str(include_str!("../../tests/vectors/ndau.json")).unwrap();
-        file["messages"].clone()
-    }
-
-    fn bytes(value: &Value) -> Vec<u8> {
-        hex::decode(value.as_str().unwrap()).unwrap()
-    }
 
     #[test]
     fn pairs_have_the_chains_texts_and_sign_as_the_chain_signs() {
-        let messages = messages();
         let mut signatures = 0;
-        for pair in keys()["pairs"].as_array().unwrap() {
+        for pair in group("ndau.json", "keys.pairs") {
             let id = pair["id"].as_str().unwrap();
             let private = PrivateKey::parse(pair["npvt"].as_str().unwrap()).unwrap();
             assert_eq!(
@@ -441,7 +425,7 @@ mod tests {
                 "{id}"
             );
             for signature in pair["signatures"].as_array().unwrap() {
-                let message = bytes(&messages[signature["message"].as_str().unwrap()]);
+                let message = message(signature["message"].as_str().unwrap());
                 let ours = private.sign(&message);
                 assert_eq!(ours.bytes(), bytes(&signature["signature_hex"]), "{id}");
                 assert!(private.public().verifies(&message, &ours), "{id}");
@@ -453,9 +437,8 @@ mod tests {
 
     #[test]
     fn der_lengths_are_the_chains() {
-        let keys = keys();
-        for case in keys["secp256k1_der_lengths"].as_array().unwrap() {
-            let pairs = keys["pairs"].as_array().unwrap();
+        let pairs = group("ndau.json", "keys.pairs");
+        for case in group("ndau.json", "keys.secp256k1_der_lengths") {
             let pair = pairs.iter().find(|pair| pair["id"] == case["key"]).unwrap();
             let private = PrivateKey::parse(pair["npvt"].as_str().unwrap()).unwrap();
             let signature = private.sign(&bytes(&case["message_hex"]));
@@ -468,7 +451,7 @@ mod tests {
 
     #[test]
     fn signatures_verify_exactly_when_the_chain_verifies_them() {
-        let cases = keys()["verify"].as_array().unwrap().clone();
+        let cases = group("ndau.json", "keys.verify");
         for case in &cases {
             let description = case["desc"].as_str().unwrap();
             let key = PublicKey::parse(case["npub"].as_str().unwrap()).unwrap();
@@ -488,11 +471,10 @@ mod tests {
 
     /// What the original refuses is refused. What only its lax decoder takes (never written by an encoder) may be.
     fn texts_are_read_strictly(
-        group: &str,
+        cases: &[Value],
         canonical: impl Fn(&str) -> Result<String, TextError>,
     ) -> usize {
-        let cases = keys()[group].as_array().unwrap().clone();
-        for case in &cases {
+        for case in cases {
             let text = case["text"].as_str().unwrap();
             let ours = canonical(text);
             match (
@@ -513,7 +495,7 @@ mod tests {
 
     #[test]
     fn public_keys_are_read_strictly() {
-        let read = texts_are_read_strictly("parse_public", |text| {
+        let read = texts_are_read_strictly(&group("ndau.json", "keys.parse_public"), |text| {
             Ok(PublicKey::parse(text)?.as_text().to_owned())
         });
         assert_eq!(read, 57);
@@ -521,7 +503,7 @@ mod tests {
 
     #[test]
     fn private_keys_are_read_strictly() {
-        let read = texts_are_read_strictly("parse_private", |text| {
+        let read = texts_are_read_strictly(&group("ndau.json", "keys.parse_private"), |text| {
             Ok(PrivateKey::parse(text)?.text().expose().clone())
         });
         assert_eq!(read, 57);
@@ -529,7 +511,7 @@ mod tests {
 
     #[test]
     fn signatures_are_read_strictly() {
-        let read = texts_are_read_strictly("parse_signature", |text| {
+        let read = texts_are_read_strictly(&group("ndau.json", "keys.parse_signature"), |text| {
             Ok(Signature::parse(text)?.as_text().to_owned())
         });
         assert_eq!(read, 34);
@@ -537,7 +519,7 @@ mod tests {
 
     #[test]
     fn the_readmes_keys_have_the_readmes_texts() {
-        for case in keys()["readme_examples"].as_array().unwrap() {
+        for case in group("ndau.json", "keys.readme_examples") {
             let algorithm = match case["algorithm"].as_str().unwrap() {
                 "ed25519" => Algorithm::Ed25519,
                 _ => Algorithm::Secp256k1,
@@ -557,12 +539,23 @@ mod tests {
 
     #[test]
     fn extended_keys_equal_the_keys_that_they_extend() {
-        for pair in keys()["pairs"].as_array().unwrap() {
+        for pair in group("ndau.json", "keys.pairs") {
             if let Some(short) = pair["npub_truncated"].as_str() {
                 let extended = PublicKey::parse(pair["npub"].as_str().unwrap()).unwrap();
                 assert_eq!(extended, PublicKey::parse(short).unwrap());
                 assert_ne!(extended.as_text(), short);
             }
+        }
+    }
+
+    /// Keys are not derived here, but derived ones are met: each is read, keeps its text, and is the pair it says.
+    #[test]
+    fn derived_keys_are_read() {
+        let pairs = group("ndau.json", "keys.pairs");
+        for case in group("ndau.json", "keys.hd_derivation") {
+            let pair = pairs.iter().find(|pair| pair["id"] == case["id"]).unwrap();
+            let private = PrivateKey::parse(pair["npvt"].as_str().unwrap()).unwrap();
+            assert_eq!(private.public().as_text(), pair["npub"].as_str().unwrap());
         }
     }
 

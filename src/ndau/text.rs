@@ -79,6 +79,12 @@ impl fmt::Display for TextError {
 
 impl std::error::Error for TextError {}
 
+/// `bytes`, a multiple of 5 of them, as text.
+#[cfg(test)]
+pub(super) fn encode_base32(bytes: &[u8]) -> String {
+    BASE32.encode(bytes)
+}
+
 /// How many bytes of SHA-224 follow a payload of `len` bytes: 3 to 7, to fill the last base32 group.
 fn checksum_width(len: usize) -> usize {
     let width = 5 - (len + 1) % 5;
@@ -99,9 +105,9 @@ pub(super) fn encode(algorithm: Algorithm, data: &[u8]) -> Zeroizing<String> {
     Zeroizing::new(BASE32.encode(&bytes))
 }
 
-/// The bytes of `text`, which is in lower case.
+/// The bytes of `text`, which is in lower case and, as all that the chain writes, a whole number of 8-letter groups.
 pub(super) fn base32(text: &str) -> Option<Zeroizing<Vec<u8>>> {
-    if text.len() > MAX_CHARS {
+    if text.len() > MAX_CHARS || text.len() % 8 != 0 {
         return None;
     }
     BASE32.decode(text.as_bytes()).ok().map(Zeroizing::new)
@@ -131,5 +137,76 @@ pub(super) fn decode(text: &str) -> Result<(Algorithm, Zeroizing<Vec<u8>>), Text
             Ok((Algorithm::from_id(*id)?, Zeroizing::new(data.to_vec())))
         }
         _ => Err(TextError::Container),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vectors::{bytes, group};
+
+    /// Padding, line breaks and capital letters are what the original takes beside what it writes; here only a
+    /// container's reader lower-cases, and the rest is refused.
+    #[test]
+    fn base32_is_the_chains() {
+        for case in group("ndau.json", "base32.encode") {
+            let text = case["text"].as_str().unwrap();
+            assert_eq!(
+                BASE32.encode(&bytes(&case["hex"])),
+                text.trim_end_matches('=')
+            );
+        }
+        for case in group("ndau.json", "base32.decode") {
+            let ours = base32(case["text"].as_str().unwrap());
+            let padded = case["text"].as_str().unwrap().contains('=');
+            match (case["class"].as_str().unwrap(), ours) {
+                ("canonical", ours) if !padded => {
+                    assert_eq!(ours.unwrap().to_vec(), bytes(&case["hex"]), "{case}")
+                }
+                ("hostile", None) | (_, None) => {}
+                (_, Some(ours)) => assert_eq!(
+                    Some(hex::encode(&*ours).as_str()),
+                    case["hex"].as_str(),
+                    "{case}"
+                ),
+            }
+        }
+    }
+
+    fn sealed(payload: &[u8]) -> Vec<u8> {
+        let width = checksum_width(payload.len());
+        let digest = Sha224::digest(payload);
+        let width_byte = u8::try_from(width).unwrap();
+        [&[width_byte], payload, &digest[digest.len() - width..]].concat()
+    }
+
+    #[test]
+    fn checksums_are_the_chains() {
+        for case in group("ndau.json", "checksum.add") {
+            let payload = bytes(&case["input_hex"]);
+            assert_eq!(
+                checksum_width(payload.len()),
+                usize::try_from(case["width"].as_u64().unwrap()).unwrap()
+            );
+            assert_eq!(sealed(&payload), bytes(&case["output_hex"]));
+            assert_eq!(
+                BASE32.encode(&sealed(&payload)),
+                case["text"].as_str().unwrap()
+            );
+        }
+        for case in group("ndau.json", "checksum.check") {
+            // A container that passes is one that sealing its payload gives again.
+            let input = bytes(&case["input_hex"]);
+            let canonical = input.first().and_then(|width| {
+                let end = input.len().checked_sub(usize::from(*width))?;
+                input.get(1..end).filter(|payload| sealed(payload) == input)
+            });
+            match case["class"].as_str().unwrap() {
+                "canonical" => {
+                    assert_eq!(canonical, Some(&bytes(&case["message_hex"])[..]), "{case}")
+                }
+                _ => assert_eq!(canonical, None, "{case}"),
+            }
+        }
     }
 }

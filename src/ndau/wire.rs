@@ -369,17 +369,20 @@ struct WireHistory {
 #[serde(rename_all = "PascalCase")]
 struct WireItem {
     height: u64,
+    tx_hash: String,
 }
 
-/// GET /account/history/:address: the newest block in the index with a transaction of the account, of those listed.
-pub fn newest_block(response: &Response) -> Result<Option<u64>, Error> {
+/// How many items of an account's history are asked for.
+pub const HISTORY_ITEMS: usize = 100;
+
+/// GET /account/history/:address: blocks and hashes of the account's applied transactions, oldest first.
+pub fn history(response: &Response) -> Result<Vec<(u64, String)>, Error> {
     let history: WireHistory = read(response, &[200])?;
-    Ok(history
-        .items
-        .unwrap_or_default()
-        .iter()
-        .map(|item| item.height)
-        .max())
+    let items = history.items.unwrap_or_default();
+    Ok(items
+        .into_iter()
+        .map(|item| (item.height, item.tx_hash))
+        .collect())
 }
 
 #[derive(Deserialize)]
@@ -461,6 +464,7 @@ pub fn submission(response: &Response, hash: &TxHash) -> Submission {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vectors::group;
     use serde_json::Value;
 
     fn response(status: u16, body: &str) -> Response {
@@ -473,10 +477,7 @@ mod tests {
 
     /// Every recorded exchange: its name, path, request body and response.
     fn recorded() -> Vec<(String, String, String, Response)> {
-        let file: Value =
-            serde_json::from_str(include_str!("../../tests/vectors/ndauapi_recorded.json"))
-                .unwrap();
-        let groups = file["groups"].as_array().unwrap();
+        let groups = group("ndauapi_recorded.json", "groups");
         let exchanges = groups
             .iter()
             .flat_map(|group| group["exchanges"].as_array().unwrap());
@@ -522,7 +523,12 @@ mod tests {
                     );
                 }
             } else if path.starts_with("/account/history/") {
-                assert_eq!(newest_block(&response).unwrap(), Some(6), "{name}");
+                let hashes: Vec<(u64, String)> = history(&response).unwrap();
+                assert_eq!(
+                    hashes.last().unwrap(),
+                    &(6, "5q1jqafoXj5QjZ4e8Smn_Q".to_owned()),
+                    "{name}"
+                );
             } else if path == "/price/current" {
                 assert_eq!(
                     totals(&response).is_ok(),

@@ -2,19 +2,22 @@
 
 use std::time::Duration;
 
-use super::Pass;
 use super::watch::Watch;
+use super::{Pass, ROUNDS};
 use crate::error::Error;
 use crate::napu::Napu;
 use crate::ndau::issue::MAX_SIGNATURES;
-use crate::ndau::wire::{Account, Prevalidation, Status};
+use crate::ndau::wire::{Account, Prevalidation, Status, Totals};
 use crate::ndau::{Address, Issue, Node, PublicKey};
-use crate::sales::Batch;
+use crate::sales::{Batch, Place};
 use crate::settle::{Base, Candidate};
-use crate::state::State;
+use crate::state::{Entry, State};
 
 /// How many sequences ahead of the account's the chain accepts.
 const SEQUENCES_AHEAD: u64 = 128;
+
+/// What the chain says of a sequence that was used up.
+const SEQUENCE_TOO_LOW: &str = "sequence too low";
 
 /// The chain as it stands when a pass begins: one node that everything is asked of, and what it said.
 pub(super) struct Chain<'a> {
@@ -22,7 +25,8 @@ pub(super) struct Chain<'a> {
     others: Vec<Node<'a>>,
     status: Status,
     address: Address,
-    account: Account,
+    totals: Totals,
+    sole_issuer: bool,
     /// Who is asked to sign.
     pub(super) keys: Vec<PublicKey>,
     /// How many of them must.
@@ -33,39 +37,50 @@ impl<'a> Chain<'a> {
     /// Finds a node that agrees with what the state folder knows of the chain.
     pub(super) fn open(pass: &Pass<'a>, state: &State) -> Result<Chain<'a>, Error> {
         let urls = &pass.config.ndau.api;
-        let (node, mut status) = Node::first_usable(pass.world.http, urls)?;
-        if let Some(expected) = state.network()
-            && expected != status.network
-        {
-            let expected = expected.to_owned();
-            return Err(Error::OtherNetwork {
-                expected,
-                found: status.network,
-            });
-        }
+        let (node, mut status) = Node::newest(pass.world.http, urls)?;
         let address = node.issuer()?;
-        if let Some(last) = state.ledger.entries().last() {
-            // The totals trail a block, so that the one after our last Issue is needed.
-            let deadline = pass.world.clock.instant() + pass.config.ndau.confirm;
-            while status.height <= last.height {
-                if pass.world.clock.instant() >= deadline {
-                    let (node, height) = (node.url().to_owned(), status.height);
-                    return Err(Error::NodeBehind {
-                        node,
-                        height,
-                        ledger: last.height,
-                    });
-                }
-                log::info!(
-                    "waiting for the block after {}, which holds our last Issue",
-                    last.height
-                );
-                pass.world.clock.sleep(Duration::from_millis(500));
-                status = node.status()?;
+        if let Some(at) = state.at() {
+            if at.network != status.network {
+                let expected = at.network.clone();
+                return Err(Error::OtherNetwork {
+                    expected,
+                    found: status.network,
+                });
+            }
+            if at.issuer != address {
+                let expected = at.issuer.clone();
+                return Err(Error::OtherIssuer {
+                    expected,
+                    found: address,
+                });
             }
         }
+        let sole_issuer = pass.config.ndau.sole_issuer;
+        let mut totals = node.totals()?;
+        let last = state.ledger.entries().last();
+        let accounted = state.accounted();
+        // The totals trail a block, so that the one after our last Issue is needed.
+        let deadline = pass.world.clock.instant() + pass.config.ndau.confirm;
+        while let Some(why) = behind(&node, &status, totals, last, accounted) {
+            if pass.world.clock.instant() >= deadline {
+                return Err(why);
+            }
+            log::info!("waiting for the chain: {why}");
+            pass.world.clock.sleep(Duration::from_millis(500));
+            status = node.status()?;
+            totals = node.totals()?;
+        }
+        if let Some(accounted) = accounted
+            && totals.issued != accounted
+            && sole_issuer
+        {
+            return Err(Error::Unaccounted {
+                found: totals.issued,
+                accounted,
+            });
+        }
         let account = node.account(&address)?;
-        if let Some(last) = state.ledger.entries().last()
+        if let Some(last) = last
             && account.sequence < last.issue.sequence()
         {
             let (account, ledger) = (account.sequence, last.issue.sequence());
@@ -79,15 +94,22 @@ impl<'a> Chain<'a> {
             others,
             status,
             address,
-            account,
+            totals,
+            sole_issuer,
             keys,
             needed,
         })
     }
 
-    /// The network's name.
-    pub(super) fn network(&self) -> &str {
-        &self.status.network
+    /// What a cursor remembers of the chain, with the fingerprint of the API key.
+    pub(super) fn place<'p>(&'p self, account: &'p str) -> Place<'p> {
+        let (network, issuer) = (self.status.network.as_str(), &self.address);
+        Place {
+            account,
+            network,
+            issuer,
+            issued: self.totals.issued,
+        }
     }
 
     /// Looks at what becomes of a batch.
@@ -98,69 +120,106 @@ impl<'a> Chain<'a> {
             address: &self.address,
             clock: pass.world.clock,
             within: pass.config.ndau.confirm,
+            others_issue: !self.sole_issuer,
         }
     }
 
     /// Builds the `Issue` of a batch, with the first sequence that gives it a hash of its own, after asking
     /// everything that could stand against it.
     pub(super) fn build(&self, batch: &Batch) -> Result<Candidate, Error> {
-        let totals = self.node.totals()?;
-        let left = totals
-            .released
-            .checked_sub(totals.issued)
-            .unwrap_or(Napu::ZERO);
-        if batch.quantity() > left {
-            return Err(Error::NotReleased {
-                wanted: batch.quantity(),
-                left,
-            });
-        }
-        let (sequence, height) = (self.account.sequence, self.status.height);
-        let base = Base {
-            sequence,
-            height,
-            issued: totals.issued,
-        };
-        for ahead in 1..=SEQUENCES_AHEAD {
-            let issue = Issue::new(batch.quantity(), sequence.saturating_add(ahead))?;
-            if self.node.detail(&issue)?.is_some() {
-                log::warn!(
-                    "{} stands on the chain already: taking the next sequence",
-                    issue.hash()
-                );
-                continue;
+        for _ in 0..ROUNDS {
+            // As it stands now: reading the exchange can have taken minutes.
+            let height = self.node.status()?.height;
+            let account = self.node.account(&self.address)?;
+            let totals = self.node.totals()?;
+            if totals.issued != self.totals.issued && self.sole_issuer {
+                let (found, accounted) = (totals.issued, self.totals.issued);
+                return Err(Error::Unaccounted { found, accounted });
             }
-            match self.node.prevalidate_unsigned(&issue)? {
-                Prevalidation::NeedsSignatures { fee } | Prevalidation::Good { fee } => {
-                    let available = self.account.available;
-                    if fee > available {
-                        let account = self.address.clone();
-                        return Err(Error::NoFee {
-                            fee,
-                            available,
-                            account,
+            let left = totals
+                .released
+                .checked_sub(totals.issued)
+                .unwrap_or(Napu::ZERO);
+            if batch.quantity() > left {
+                return Err(Error::NotReleased {
+                    wanted: batch.quantity(),
+                    left,
+                });
+            }
+            let base = Base {
+                sequence: account.sequence,
+                height,
+                issued: totals.issued,
+            };
+            for ahead in 1..=SEQUENCES_AHEAD {
+                let issue = Issue::new(batch.quantity(), base.sequence.saturating_add(ahead))?;
+                if self.node.detail(&issue)?.is_some() {
+                    log::warn!(
+                        "{} stands on the chain already: taking the next sequence",
+                        issue.hash()
+                    );
+                    continue;
+                }
+                match self.node.prevalidate_unsigned(&issue)? {
+                    Prevalidation::NeedsSignatures { fee } | Prevalidation::Good { fee } => {
+                        let available = account.available;
+                        if fee > available {
+                            let account = self.address.clone();
+                            return Err(Error::NoFee {
+                                fee,
+                                available,
+                                account,
+                            });
+                        }
+                        let sales = batch.sales().len();
+                        return Ok(Candidate {
+                            issue,
+                            sales,
+                            base,
+                            signatures: Vec::new(),
+                        });
+                    }
+                    Prevalidation::AlreadyCommitted => {}
+                    Prevalidation::Refused { reason } if reason == SEQUENCE_TOO_LOW => break,
+                    Prevalidation::Refused { reason } => {
+                        return Err(Error::RefusedByChain {
+                            hash: issue.hash(),
+                            reason,
                         });
                     }
                 }
-                Prevalidation::AlreadyCommitted => continue,
-                Prevalidation::Refused { reason } => {
-                    return Err(Error::RefusedByChain {
-                        hash: issue.hash(),
-                        reason,
+                if ahead == SEQUENCES_AHEAD {
+                    return Err(Error::NoFreeHash {
+                        wanted: batch.quantity(),
                     });
                 }
             }
-            let sales = batch.sales().len();
-            return Ok(Candidate {
-                issue,
-                sales,
-                base,
-                signatures: Vec::new(),
-            });
         }
-        Err(Error::NoFreeHash {
-            wanted: batch.quantity(),
-        })
+        Err(Error::Overtaken { times: ROUNDS })
+    }
+}
+
+/// Why the node is behind what the state folder knows, if it is.
+fn behind(
+    node: &Node,
+    status: &Status,
+    totals: Totals,
+    last: Option<&Entry>,
+    accounted: Option<Napu>,
+) -> Option<Error> {
+    let node = || node.url().to_owned();
+    match (last, accounted) {
+        (Some(last), _) if status.height <= last.height => Some(Error::NodeBehind {
+            node: node(),
+            height: status.height,
+            ledger: last.height,
+        }),
+        (_, Some(accounted)) if totals.issued < accounted => Some(Error::IssuedBehind {
+            node: node(),
+            found: totals.issued,
+            accounted,
+        }),
+        _ => None,
     }
 }
 

@@ -54,6 +54,9 @@ impl<'p, 'a> Flight<'p, 'a> {
 
     /// Takes the steps that `settle` names, until one of them is the last.
     pub(super) fn land(mut self, report: &mut Report) -> Result<Landed, Error> {
+        if let Some((index, height)) = self.written_before() {
+            return self.write_down(index, height, report).map(Landed::Issued);
+        }
         let watch = self.chain.watch(self.pass);
         loop {
             let (next, sight) = self.look(&watch)?;
@@ -94,6 +97,15 @@ impl<'p, 'a> Flight<'p, 'a> {
                 None => Error::Chain(error),
                 Some((signed, submission)) => in_doubt(signed, submission, Why::Chain(error)),
             })
+    }
+
+    /// The candidate that an earlier run wrote into the ledger before it ended, if it came so far.
+    fn written_before(&self) -> Option<(usize, u64)> {
+        self.pending
+            .candidates
+            .iter()
+            .enumerate()
+            .find_map(|(index, one)| Some((index, self.state.ledger.entry(&one.issue)?.height)))
     }
 
     fn candidate(&self, index: usize) -> Result<&Candidate, Error> {
@@ -230,10 +242,11 @@ impl<'p, 'a> Flight<'p, 'a> {
             account: at.account.clone(),
         };
         self.locked.append(&self.state.ledger, &entry)?;
-        let cursor = self
-            .state
-            .cursor
-            .after(&self.pending.progress, &issued, &left);
+        let mut progress = self.pending.progress.clone();
+        // Who else issued meanwhile is not accounted for, and is noticed by the next run.
+        let before = candidate.base.issued;
+        progress.at.issued = before.checked_add(issue.quantity()).unwrap_or(before);
+        let cursor = self.state.cursor.after(&progress, &issued, &left);
         self.locked.store_cursor(&cursor)?;
         self.locked.remove_pending()?;
         log::info!("{} is committed in block {height}", issue.hash());

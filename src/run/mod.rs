@@ -141,7 +141,7 @@ impl<'a> Pass<'a> {
             self.world.clock.now_ms(),
         )?;
         let settle_ms = u64::try_from(self.config.settle.as_millis()).unwrap_or(u64::MAX);
-        let picked = pick(cursor, &history, &self.account, chain.network(), settle_ms)?;
+        let picked = pick(cursor, &history, chain.place(&self.account), settle_ms)?;
         report.trades = picked.trades;
         report.waiting = picked.waiting;
         let sales = picked.batch.as_ref().map_or(&[][..], Batch::sales);

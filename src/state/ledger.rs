@@ -179,11 +179,9 @@ impl Ledger {
         self.whole
     }
 
-    /// The entry of the `Issue` with this hash.
-    pub fn entry(&self, hash: &TxHash) -> Option<&Entry> {
-        self.entries
-            .iter()
-            .find(|entry| entry.issue.hash() == *hash)
+    /// The entry of this `Issue`.
+    pub fn entry(&self, issue: &Issue) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.issue == *issue)
     }
 
     /// The first of `sales`, numbered in `dialect`, that was issued before, and by which `Issue`.

@@ -32,7 +32,8 @@ pub use error::Error;
 pub use ledger::{Entry, Ledger};
 pub use pending::Pending;
 
-use crate::sales::Cursor;
+use crate::napu::Napu;
+use crate::sales::{At, Cursor};
 
 /// The state folder, for reading.
 #[derive(Clone, Copy)]
@@ -137,12 +138,19 @@ impl<'a> Folder<'a> {
 }
 
 impl State {
-    /// The chain's network that this folder was used with, if it was used.
-    pub fn network(&self) -> Option<&str> {
+    /// The systems that this folder was used with, if it was used.
+    pub fn at(&self) -> Option<&At> {
         let in_flight = self.pending.as_ref().map(|pending| &pending.progress.at);
-        in_flight
-            .or(self.cursor.at.as_ref())
-            .map(|at| at.network.as_str())
+        in_flight.or(self.cursor.at.as_ref())
+    }
+
+    /// The chain's total issued, as far as this folder can account for it: `None` before the first run, and while a
+    /// batch in flight may have added to it.
+    pub fn accounted(&self) -> Option<Napu> {
+        match &self.pending {
+            Some(_) => None,
+            None => self.cursor.at.as_ref().map(|at| at.issued),
+        }
     }
 
     /// What in these files cannot have been written by one history of runs, if anything.
@@ -250,7 +258,7 @@ impl<'a> Locked<'a> {
             bytes.truncate(ledger.whole());
             self.replace(&path, &bytes)?;
         }
-        if ledger.entry(&entry.issue.hash()).is_some() {
+        if ledger.entry(&entry.issue).is_some() {
             // The line is there, but the crash may have come before it was durable.
             return self.sync(&path);
         }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::exchange::{Dialect, TradeId};
 use crate::napu::Napu;
+use crate::ndau::Address;
 use crate::sales::{At, Sale, Seen, Start};
 
 /// A number as its decimal text.
@@ -150,6 +151,8 @@ pub(super) struct AtRecord {
     dialect: String,
     account: String,
     network: String,
+    issuer: String,
+    issued_napu: String,
 }
 
 impl From<&At> for AtRecord {
@@ -159,6 +162,8 @@ impl From<&At> for AtRecord {
             dialect: at.dialect.to_string(),
             account: at.account.clone(),
             network: at.network.clone(),
+            issuer: at.issuer.to_string(),
+            issued_napu: at.issued.get().to_string(),
         }
     }
 }
@@ -172,6 +177,8 @@ impl TryFrom<AtRecord> for At {
             dialect: dialect(&record.dialect)?,
             account: record.account,
             network: record.network,
+            issuer: Address::parse(&record.issuer).map_err(|error| format!("issuer: {error}"))?,
+            issued: amount("issued_napu", &record.issued_napu)?,
         })
     }
 }

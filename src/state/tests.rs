@@ -3,7 +3,7 @@ use std::fs;
 use super::*;
 use crate::exchange::{Dialect, TradeId};
 use crate::napu::Napu;
-use crate::ndau::{Issue, PrivateKey};
+use crate::ndau::{Address, Issue, PrivateKey};
 use crate::sales::{At, Batch, Progress, Sale, Seen, Start};
 use crate::settle::{Base, Candidate};
 
@@ -25,6 +25,8 @@ fn at() -> At {
         dialect: Dialect::V4,
         account: "0123456789abcdef".to_owned(),
         network: "net".to_owned(),
+        issuer: Address::parse("ndnk4k58nnjz2dvwfwvikpjf2c66s476p6qhifjmfpptrq6y").unwrap(),
+        issued: Napu::new(100).unwrap(),
     }
 }
 

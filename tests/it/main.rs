@@ -9,6 +9,8 @@
 
 mod chain;
 mod cli;
+mod crash;
 mod refuse;
 mod run;
+mod stale;
 mod support;
