@@ -5,7 +5,7 @@
 use log::{LevelFilter, Log, Metadata, Record};
 
 /// The crates whose records are written.
-const OURS: [&str; 3] = ["bitmart_issuer", "bitmart-issuer", "ndau_signer"];
+const OURS: [&str; 2] = ["bitmart_issuer", "ndau_signer"];
 
 /// Starts logging to stderr, once, at `default_level` unless `RUST_LOG` says otherwise.
 pub fn start(default_level: LevelFilter) {

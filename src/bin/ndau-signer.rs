@@ -1,5 +1,6 @@
 //! The signing service: `argv`, the logger, the run, the exit code.
 
+use std::error::Error;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,7 +10,7 @@ use bitmart_issuer::clock::SystemClock;
 use bitmart_issuer::error::{Exit, chain};
 use bitmart_issuer::ndau::Algorithm;
 use bitmart_issuer::service::{Config, Until, keygen, run};
-use log::{LevelFilter, error};
+use log::LevelFilter;
 
 /// Holds the keys that can issue ndau, and signs what the integration asks for. It dials out to the integration,
 /// which listens only while it has something to sign, and opens no port of its own.
@@ -46,6 +47,7 @@ use log::{LevelFilter, error};
         69,
         "unavailable: no random bytes from the system, or the answer could not be written"
     ),
+    error_code(70, "bug: one of its own invariants is broken"),
     error_code(77, "refused: with --once, a request was refused"),
     error_code(
         78,
@@ -101,10 +103,12 @@ impl FromArgValue for Kind {
 }
 
 fn main() -> ExitCode {
-    ExitCode::from(start().code())
+    // A panic is a bug, and the operator's table has a code for that; its message is on stderr already.
+    let exit = std::panic::catch_unwind(command).unwrap_or(Exit::Bug);
+    ExitCode::from(exit.code())
 }
 
-fn start() -> Exit {
+fn command() -> Exit {
     // Not UTF-8: argh takes text only. No option of this program needs anything else.
     let arguments: Vec<String> = std::env::args_os()
         .skip(1)
@@ -130,10 +134,7 @@ fn start() -> Exit {
         }
         Some(Command::Keygen(keygen_arguments)) => match keygen(keygen_arguments.algorithm.0) {
             Ok(pair) => print(pair.expose()),
-            Err(error) => {
-                eprintln!("ndau-signer: {}", chain(&error));
-                error.exit()
-            }
+            Err(error) => fail(&error, error.exit()),
         },
         Some(Command::Run(arguments)) => {
             bitmart_issuer::logging::start(LevelFilter::Info);
@@ -144,13 +145,21 @@ fn start() -> Exit {
             };
             match Config::load(&arguments.config) {
                 Ok(config) => run(&config, &SystemClock, until),
-                Err(error) => {
-                    error!("{}", chain(&error));
-                    error.exit()
-                }
+                Err(error) => fail(&error, error.exit()),
             }
         }
     }
+}
+
+/// To stderr and not to the log, which `RUST_LOG` may have switched off.
+fn fail(error: &dyn Error, exit: Exit) -> Exit {
+    eprintln!(
+        "ndau-signer: {} [{}: {}]",
+        chain(error),
+        exit.code(),
+        exit.name()
+    );
+    exit
 }
 
 /// Writes to stdout, whose reader may be gone.

@@ -3,7 +3,7 @@
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use super::Key;
+use super::{DAY_MS, Key};
 
 /// Hex HMAC-SHA256 with the secret's text as the key; nothing is decoded, trimmed or lowercased.
 fn hmac_hex(secret: &str, parts: &[&[u8]]) -> String {
@@ -44,9 +44,6 @@ pub(super) fn v2_client_secret(key: &Key) -> String {
     )
 }
 
-/// The milliseconds of a day.
-const DAY_MS: u64 = 24 * 60 * 60 * 1000;
-
 /// The midnight UTC that comes next, in ms since 1970.
 pub(super) fn next_midnight_ms(now_ms: u64) -> u64 {
     (now_ms / DAY_MS).saturating_add(1).saturating_mul(DAY_MS)
@@ -76,11 +73,8 @@ pub(super) fn percent_encode(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vectors::group;
     use serde_json::Value;
-
-    fn vectors() -> Value {
-        serde_json::from_str(include_str!("../../tests/vectors/bitmart.json")).unwrap()
-    }
 
     fn text<'a>(case: &'a Value, field: &str) -> &'a str {
         case[field].as_str().unwrap()
@@ -88,9 +82,8 @@ mod tests {
 
     #[test]
     fn v2_client_secrets_are_those_of_three_other_programs() {
-        let vectors = vectors();
-        let cases = vectors["v2"].as_array().unwrap();
-        for case in cases {
+        let cases = group("bitmart.json", "v2");
+        for case in &cases {
             let key = Key::for_tests(
                 text(case, "access"),
                 text(case, "secret"),
@@ -108,9 +101,8 @@ mod tests {
 
     #[test]
     fn v4_signatures_are_those_of_five_other_programs() {
-        let vectors = vectors();
-        let cases = vectors["v4"].as_array().unwrap();
-        for case in cases {
+        let cases = group("bitmart.json", "v4");
+        for case in &cases {
             let key = Key::for_tests("access", text(case, "secret"), text(case, "memo"));
             let timestamp = text(case, "timestamp").parse().unwrap();
             assert_eq!(
@@ -125,13 +117,12 @@ mod tests {
 
     #[test]
     fn a_v2_token_ends_at_midnight_utc() {
-        let vectors = vectors();
         let ms = |text: &str| -> u64 {
             let time: jiff::Timestamp = text.parse().unwrap();
             time.as_millisecond().try_into().unwrap()
         };
-        let cases = vectors["v2_token_expiry"].as_array().unwrap();
-        for case in cases {
+        let cases = group("bitmart.json", "v2_token_expiry");
+        for case in &cases {
             assert_eq!(
                 v2_token_expiry_ms(ms(text(case, "now")), case["expires_in"].as_u64().unwrap()),
                 ms(text(case, "expires_at")),

@@ -1,8 +1,7 @@
 //! What kind of answer an answer is: one pure function of its status, headers and body. The numbers and texts are those
 //! of the documents and of other clients' traces; what they do not know is [`Class::Unknown`], never success.
 
-use serde_json::value::RawValue;
-
+use super::field;
 use super::wire::{self, Envelope};
 use crate::http::Response;
 
@@ -73,16 +72,13 @@ pub(super) fn judge(call: Call, response: &Response) -> Verdict {
             trace: None,
         };
     };
-    let code = envelope.code.and_then(wire::integer);
-    let message = envelope.message.or(envelope.msg).and_then(wire::text);
+    let code = envelope.code.and_then(field::integer);
+    let message = envelope.message.or(envelope.msg).and_then(field::text);
     let low = message.as_deref().unwrap_or_default().to_ascii_lowercase();
     let status = response.status;
     let class = match call {
         Call::V4Trades | Call::V4Time => match code {
-            Some(1000) if success(status) => shape(
-                if call == Call::V4Trades { '[' } else { '{' },
-                envelope.data,
-            ),
+            Some(1000) if success(status) => shape(call, &envelope),
             Some(code) => v4_code(code, &low).unwrap_or_else(|| by_status(status, Class::Unknown)),
             None if success(status) => Class::Malformed,
             None => by_status(status, Class::Unknown),
@@ -95,7 +91,7 @@ pub(super) fn judge(call: Call, response: &Response) -> Verdict {
         class,
         code,
         message,
-        trace: envelope.trace.and_then(wire::text),
+        trace: envelope.trace.and_then(field::text),
     }
 }
 
@@ -103,12 +99,16 @@ fn success(status: u16) -> bool {
     (200..300).contains(&status)
 }
 
-/// Success, if the part of the answer that matters is there and begins as it should.
-fn shape(begins_with: char, part: Option<&RawValue>) -> Class {
-    if part.is_some_and(|part| part.get().starts_with(begins_with)) {
-        Class::Ok
-    } else {
-        Class::Malformed
+/// Success, if the field by which the answer is known is there and begins as it should.
+fn shape(call: Call, envelope: &Envelope<'_>) -> Class {
+    let begins = match call {
+        Call::V4Trades | Call::V2Trades => "[",
+        Call::V4Time => "{",
+        Call::V2Token | Call::V2Order | Call::V2Time => "",
+    };
+    match envelope.mark_of(call) {
+        Some(mark) if mark.get().starts_with(begins) => Class::Ok,
+        _ => Class::Malformed,
     }
 }
 
@@ -130,16 +130,11 @@ fn v4_code(code: i64, message: &str) -> Option<Class> {
 }
 
 fn v2(call: Call, status: u16, envelope: &Envelope<'_>, code: Option<i64>, message: &str) -> Class {
-    let part = match call {
-        Call::V2Trades => shape('[', envelope.trades),
-        _ if envelope.has_what(call) => Class::Ok,
-        _ => Class::Malformed,
-    };
     match (code, message) {
         (Some(-30), _) => Class::RateLimit,
         // Another code is of an API that we do not know.
         (Some(_), _) => by_status(status, Class::Unknown),
-        (None, "") if success(status) => part,
+        (None, "") if success(status) => shape(call, envelope),
         (None, "unauthorized") if call != Call::V2Token => Class::AuthToken,
         (None, "unauthorized" | "invalid request") => Class::Auth,
         (None, "not found" | "unknown symbol") => Class::Request,
@@ -196,11 +191,8 @@ pub(super) fn reset(response: &Response) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vectors::group;
     use serde_json::Value;
-
-    fn vectors() -> Value {
-        serde_json::from_str(include_str!("../../tests/vectors/bitmart.json")).unwrap()
-    }
 
     fn headers(value: &Value) -> Vec<(String, String)> {
         let pairs = value.as_object().into_iter().flatten();
@@ -219,9 +211,8 @@ mod tests {
 
     #[test]
     fn every_known_answer_has_its_class() {
-        let vectors = vectors();
-        let cases = vectors["errors"].as_array().unwrap();
-        for case in cases {
+        let cases = group("bitmart.json", "errors");
+        for case in &cases {
             let answer = Response {
                 headers: headers(&case["headers"]),
                 ..response(
@@ -256,9 +247,8 @@ mod tests {
 
     #[test]
     fn remaining_counts_what_was_used() {
-        let vectors = vectors();
-        let cases = vectors["v4_rate_headers"].as_array().unwrap();
-        for case in cases {
+        let cases = group("bitmart.json", "v4_rate_headers");
+        for case in &cases {
             let answer = Response {
                 headers: headers(case),
                 ..response(200, "")
@@ -275,156 +265,64 @@ mod tests {
 
     #[test]
     fn other_answers_have_the_class_that_guesses_nothing() {
-        for (call, status, body, class) in [
-            (Call::V4Trades, 404, "404 page not found", Class::Request),
+        let v4_trades = [
+            (404, "404 page not found", Class::Request),
+            (404, r#"{"message":"Not found"}"#, Class::Request),
+            (302, "", Class::Malformed),
+            (200, "[]", Class::Malformed),
+            (200, "{}", Class::Malformed),
+            (200, r#"{"code":1000,"data":[]} x"#, Class::Malformed),
             (
-                Call::V4Trades,
-                404,
-                r#"{"message":"Not found"}"#,
-                Class::Request,
-            ),
-            (Call::V4Trades, 302, "", Class::Malformed),
-            (Call::V4Trades, 200, "[]", Class::Malformed),
-            (Call::V4Trades, 200, "{}", Class::Malformed),
-            (
-                Call::V4Trades,
-                200,
-                r#"{"code":1000,"data":[]} x"#,
-                Class::Malformed,
-            ),
-            (
-                Call::V4Trades,
                 200,
                 r#"{"code":1000,"data":[],"data":[]}"#,
                 Class::Malformed,
             ),
-            (
-                Call::V4Trades,
-                200,
-                r#"{"code":"1000","data":[]}"#,
-                Class::Ok,
-            ),
-            (
-                Call::V4Trades,
-                200,
-                r#"{"code":1e3,"data":[]}"#,
-                Class::Malformed,
-            ),
-            (
-                Call::V4Trades,
-                200,
-                r#"{"code":0,"data":[]}"#,
-                Class::Unknown,
-            ),
-            (
-                Call::V4Trades,
-                500,
-                r#"{"code":1000,"data":[]}"#,
-                Class::Transient,
-            ),
-            (
-                Call::V4Trades,
-                400,
-                r#"{"code":1000,"data":[]}"#,
-                Class::Unknown,
-            ),
-            (
-                Call::V4Trades,
-                401,
-                r#"{"message":"Unauthorized"}"#,
-                Class::Unknown,
-            ),
-            (Call::V4Trades, 429, "slow down", Class::RateLimit),
-            (Call::V4Trades, 418, "", Class::Banned),
-            (Call::V4Trades, 503, "", Class::Transient),
-            (Call::V4Time, 200, r#"{"code":1000,"data":{}}"#, Class::Ok),
-            (
-                Call::V4Time,
-                200,
-                r#"{"code":1000,"data":[]}"#,
-                Class::Malformed,
-            ),
-            (
-                Call::V2Trades,
-                200,
-                r#"{"total_trades":0,"trades":[]}"#,
-                Class::Ok,
-            ),
-            (
-                Call::V2Trades,
-                200,
-                r#"{"total_trades":0,"trades":{}}"#,
-                Class::Malformed,
-            ),
-            (
-                Call::V2Trades,
-                200,
-                r#"{"total_trades":0}"#,
-                Class::Malformed,
-            ),
-            (
-                Call::V2Trades,
-                200,
-                r#"{"message":"Unauthorized"}"#,
-                Class::AuthToken,
-            ),
-            (
-                Call::V2Trades,
-                200,
-                r#"{"message":"whatever","trades":[]}"#,
-                Class::Unknown,
-            ),
-            (
-                Call::V2Trades,
-                200,
-                r#"{"code":1000,"data":[]}"#,
-                Class::Unknown,
-            ),
-            (Call::V2Trades, 404, "404 page not found", Class::Request),
-            (
-                Call::V2Trades,
-                403,
-                r#"{"message":"Invalid X-BM-TIMESTAMP"}"#,
-                Class::Clock,
-            ),
-            (
-                Call::V2Token,
-                401,
-                r#"{"message":"Unauthorized"}"#,
-                Class::Auth,
-            ),
-            (Call::V2Token, 401, r#"{"message":"No"}"#, Class::Auth),
-            (
-                Call::V2Token,
-                200,
-                r#"{"access_token":"a","expires_in":900}"#,
-                Class::Ok,
-            ),
-            (
-                Call::V2Token,
-                200,
-                r#"{"expires_in":900}"#,
-                Class::Malformed,
-            ),
-            (
-                Call::V2Order,
-                200,
-                r#"{"entrust_id":1,"side":"buy"}"#,
-                Class::Ok,
-            ),
-            (
-                Call::V2Order,
-                200,
-                r#"{"message":"Not found"}"#,
-                Class::Request,
-            ),
-            (Call::V2Order, 200, r#"{}"#, Class::Malformed),
+            (200, r#"{"code":"1000","data":[]}"#, Class::Ok),
+            (200, r#"{"code":1e3,"data":[]}"#, Class::Malformed),
+            (200, r#"{"code":0,"data":[]}"#, Class::Unknown),
+            (500, r#"{"code":1000,"data":[]}"#, Class::Transient),
+            (400, r#"{"code":1000,"data":[]}"#, Class::Unknown),
+            (401, r#"{"message":"Unauthorized"}"#, Class::Unknown),
+            (429, "slow down", Class::RateLimit),
+            (418, "", Class::Banned),
+            (503, "", Class::Transient),
+        ];
+        let v4_time = [
+            (200, r#"{"code":1000,"data":{}}"#, Class::Ok),
+            (200, r#"{"code":1000,"data":[]}"#, Class::Malformed),
+        ];
+        let v2_trades = [
+            (200, r#"{"total_trades":0,"trades":[]}"#, Class::Ok),
+            (200, r#"{"total_trades":0,"trades":{}}"#, Class::Malformed),
+            (200, r#"{"total_trades":0}"#, Class::Malformed),
+            (200, r#"{"message":"Unauthorized"}"#, Class::AuthToken),
+            (200, r#"{"message":"new","trades":[]}"#, Class::Unknown),
+            (200, r#"{"code":1000,"data":[]}"#, Class::Unknown),
+            (404, "404 page not found", Class::Request),
+            (403, r#"{"message":"Invalid X-BM-TIMESTAMP"}"#, Class::Clock),
+        ];
+        let v2_token = [
+            (401, r#"{"message":"Unauthorized"}"#, Class::Auth),
+            (401, r#"{"message":"No"}"#, Class::Auth),
+            (200, r#"{"access_token":"a","expires_in":9}"#, Class::Ok),
+            (200, r#"{"expires_in":900}"#, Class::Malformed),
+        ];
+        let v2_order = [
+            (200, r#"{"entrust_id":1,"side":"buy"}"#, Class::Ok),
+            (200, r#"{"message":"Not found"}"#, Class::Request),
+            (200, r#"{}"#, Class::Malformed),
+        ];
+        for (call, cases) in [
+            (Call::V4Trades, &v4_trades[..]),
+            (Call::V4Time, &v4_time),
+            (Call::V2Trades, &v2_trades),
+            (Call::V2Token, &v2_token),
+            (Call::V2Order, &v2_order),
         ] {
-            assert_eq!(
-                judge(call, &response(status, body)).class,
-                class,
-                "{call:?} {status} {body}"
-            );
+            for (status, body, class) in cases {
+                let found = judge(call, &response(*status, body)).class;
+                assert_eq!(found, *class, "{call:?} {status} {body}");
+            }
         }
     }
 }

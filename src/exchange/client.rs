@@ -1,6 +1,7 @@
 //! The way in: which dialect to speak, and one history from it.
 
-use super::error::{Error, Failure};
+use super::error::Error;
+use super::failure::Failure;
 use super::found::Found;
 use super::session::{LARGEST_OFFSET_MS, Session};
 use super::{Dialect, History, Key, Since, v2, v4};
@@ -19,7 +20,7 @@ pub struct Client<'a> {
 }
 
 /// Why a dialect is spoken.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Reason {
     KeyFile,
     Cursor,
@@ -79,41 +80,23 @@ impl<'a> Client<'a> {
             Since::Beginning => Since::Beginning,
         };
         let mut session = Session::new(self.http, self.clock, self.key, now_ms);
-        let (dialect, found) = match (self.speak(&mut session, dialect, since), reason) {
-            (Ok(found), _) => (dialect, found),
-            (Err(failure), Reason::Guess) if is_unknown_api(&session, &failure) => {
-                log::info!(
-                    "{} does not know the exchange's v4 API; speaking v2 with it",
-                    self.key.endpoint()
-                );
-                match self.speak(&mut session, Dialect::V2, since) {
-                    Ok(found) => (Dialect::V2, found),
-                    Err(failure) if is_unknown_api(&session, &failure) => {
-                        return Err(self.no_api("v4 or v2", "and there is no other"));
-                    }
-                    Err(failure) => return Err(failure.into()),
-                }
-            }
-            (Err(failure), reason) if is_unknown_api(&session, &failure) => {
-                let tried = match dialect {
-                    Dialect::V2 => "v2",
-                    Dialect::V4 => "v4",
-                };
-                return Err(self.no_api(
-                    tried,
-                    match reason {
-                        Reason::KeyFile => "which the key file insists on",
-                        Reason::Cursor | Reason::Guess => {
-                            "with which the cursor was made, and the ids of another one cannot be compared"
-                        }
-                    },
-                ));
-            }
-            (Err(failure), _) => return Err(failure.into()),
-        };
+        let mut spoken = dialect;
+        let mut answer = self.speak(&mut session, spoken, since);
+        if reason == Reason::Guess && is_unknown_api(&session, &answer) {
+            log::info!(
+                "{} does not know the exchange's v4 API; speaking v2 with it",
+                self.key.endpoint()
+            );
+            spoken = Dialect::V2;
+            answer = self.speak(&mut session, spoken, since);
+        }
+        if is_unknown_api(&session, &answer) {
+            return Err(self.no_api(dialect, reason));
+        }
+        let found = answer?;
         Ok(History {
             trades: found.into_sorted(),
-            dialect,
+            dialect: spoken,
             now_ms: session.run_now_ms(),
             requests: session.requests(),
         })
@@ -127,14 +110,22 @@ impl<'a> Client<'a> {
     ) -> Result<Found, Failure> {
         match dialect {
             Dialect::V4 => {
-                v4::check(since, session.run_now_ms())?;
+                v4::refuse_gone(since, session.run_now_ms())?;
                 v4::fetch(session, self.symbol, self.limit_v4, since)
             }
             Dialect::V2 => v2::fetch(session, self.symbol, self.limit_v2, since),
         }
     }
 
-    fn no_api(&self, tried: &'static str, because: &'static str) -> Error {
+    fn no_api(&self, dialect: Dialect, reason: Reason) -> Error {
+        let (tried, because) = match reason {
+            Reason::KeyFile => (dialect.name(), "which the key file insists on"),
+            Reason::Cursor => (
+                dialect.name(),
+                "with which the cursor was made, and the ids of another one cannot be compared",
+            ),
+            Reason::Guess => ("v4 or v2", "and there is no other"),
+        };
         Error::NoApi {
             endpoint: self.key.endpoint().to_owned(),
             tried,
@@ -144,6 +135,6 @@ impl<'a> Client<'a> {
 }
 
 /// Whether the very first answer says that the endpoint does not know what we speak.
-fn is_unknown_api(session: &Session<'_>, failure: &Failure) -> bool {
-    matches!(failure, Failure::Rejected(no) if no.said.status == 404) && !session.was_answered()
+fn is_unknown_api(session: &Session<'_>, answer: &Result<Found, Failure>) -> bool {
+    matches!(answer, Err(Failure::Rejected(no)) if no.said.status == 404) && !session.was_answered()
 }

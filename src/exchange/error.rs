@@ -3,92 +3,16 @@
 use std::error::Error as StdError;
 use std::fmt;
 
-use super::class::Class;
-use super::{Dialect, Trade, TradeId};
+use super::failure::Said;
+use super::{DAY_MS, Dialect, Trade, TradeId};
 use crate::clock::utc;
 use crate::error::Exit;
 use crate::http;
 use crate::napu::ParseNapuError;
 
-/// What the exchange answered when it did not answer the question. Texts are excerpts without our credentials.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Said {
-    /// Who was asked, without a query.
-    pub url: String,
-    /// The HTTP status.
-    pub status: u16,
-    /// The exchange's own code.
-    pub code: Option<i64>,
-    /// Its message.
-    pub message: Option<String>,
-    /// What its support needs to find the request.
-    pub trace: Option<String>,
-}
-
-impl fmt::Display for Said {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} answered HTTP {}", self.url, self.status)?;
-        if let Some(code) = self.code {
-            write!(f, ", code {code}")?;
-        }
-        if let Some(message) = &self.message {
-            write!(f, ", {message:?}")?;
-        }
-        if let Some(trace) = &self.trace {
-            write!(f, " (trace {trace})")?;
-        }
-        Ok(())
-    }
-}
-
-/// An answer that is not the one we asked for, and what kind it is.
-#[derive(Debug)]
-pub(super) struct Rejection {
-    pub class: Class,
-    pub said: Box<Said>,
-    /// How many times it was asked.
-    pub tries: u32,
-}
-
-/// Why a question has no answer: an answer of another kind, which the one who asked may understand, or the end.
-#[derive(Debug)]
-pub(super) enum Failure {
-    Rejected(Rejection),
-    Final(Error),
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Failure::Final(error)
-    }
-}
-
-impl From<Failure> for Error {
-    fn from(failure: Failure) -> Self {
-        let rejection = match failure {
-            Failure::Final(error) => return error,
-            Failure::Rejected(rejection) => rejection,
-        };
-        let Rejection { class, said, tries } = rejection;
-        match class {
-            Class::Auth | Class::AuthToken | Class::Permission => Error::Denied { said },
-            Class::Request if is_about_the_symbol(&said) => Error::Symbol { said },
-            Class::Ok | Class::Request | Class::Unknown => Error::Rejected { said },
-            Class::Clock => Error::Timestamp { said },
-            Class::RateLimit => Error::Busy { said },
-            Class::Banned => Error::Banned { said },
-            Class::Maintenance => Error::Maintenance { said },
-            Class::Cloudflare => Error::Cloudflare { said },
-            Class::Transient | Class::Malformed => Error::Unavailable { said, tries },
-        }
-    }
-}
-
-fn is_about_the_symbol(said: &Said) -> bool {
-    matches!(said.code, Some(50001 | 50040)) || said.message.as_deref() == Some("Unknown symbol")
-}
-
-/// Why there is no history.
+/// Why there is no history. Where a variant is about what the exchange says of the trades themselves, nothing can be
+/// issued until the exchange says otherwise or a person has found out what is true: compare the trades it names with the
+/// account's statements and ask the exchange.
 #[derive(Debug)]
 pub enum Error {
     /// The key file and the cursor name different dialects. Ids of one mean nothing in the other: put the key file back
@@ -168,7 +92,7 @@ pub enum Error {
         /// The answer.
         said: Box<Said>,
     },
-    /// The key is not accepted, or not for this.
+    /// The key is not accepted, or not for this: the message says what to look at.
     Denied {
         /// The answer.
         said: Box<Said>,
@@ -183,7 +107,8 @@ pub enum Error {
         /// The answer.
         said: Box<Said>,
     },
-    /// An answer lacks something we need, or has it in a form that we do not know.
+    /// An answer lacks something we need, or has it in a form that we do not know: the exchange's API has changed, and
+    /// this program must follow.
     Field {
         /// Which answer.
         at: &'static str,
@@ -241,16 +166,24 @@ pub enum Error {
         /// The moment.
         time_ms: u64,
         /// What one answer can hold.
-        limit: u64,
+        limit: usize,
     },
-    /// The list ended before all the trades that it says it has had come.
+    /// The list ended before all the trades that it says it has had come. Run again; ask the exchange if it repeats.
     Incomplete {
         /// How many different trades came.
         read: u64,
         /// How many there are.
         total: u64,
     },
-    /// The order that would tell the side of a trade cannot be had.
+    /// The exchange has listed a trade of less than a minute ago and does not know its order yet. The next run asks
+    /// again.
+    OrderNotYetKnown {
+        /// The trade.
+        trade: TradeId,
+        /// The answer.
+        said: Box<Said>,
+    },
+    /// The order that would tell the side of a trade cannot be had. Ask the exchange for it.
     OrderNotFound {
         /// The trade.
         trade: TradeId,
@@ -283,7 +216,8 @@ impl Error {
             | Error::Busy { .. }
             | Error::Banned { .. }
             | Error::Maintenance { .. }
-            | Error::Cloudflare { .. } => Exit::Unavailable,
+            | Error::Cloudflare { .. }
+            | Error::OrderNotYetKnown { .. } => Exit::Unavailable,
             Error::Denied { .. } => Exit::Refused,
             Error::HistoryGone { .. }
             | Error::Rejected { .. }
@@ -320,8 +254,6 @@ fn what_to_look_at(said: &Said) -> &'static str {
         }
     }
 }
-
-const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -401,17 +333,24 @@ impl fmt::Display for Error {
                 f,
                 "the exchange does not know the pair (check the configured symbol): {said}"
             ),
-            Error::Rejected { said } => write!(f, "the exchange refuses the request: {said}"),
-            Error::Field { at, field, problem } => write!(f, "`{field}` of {at} is {problem}"),
+            Error::Rejected { said } => write!(
+                f,
+                "the exchange refuses the request (look its code up, or ask its support with the trace): {said}"
+            ),
+            Error::Field { at, field, problem } => write!(
+                f,
+                "`{field}` of {at} is {problem} (has the exchange's API changed? look for a newer version)"
+            ),
             Error::Amount { trade, text, .. } => {
                 write!(
                     f,
-                    "the amount {text:?} of {trade}, a sale, cannot be issued exactly"
+                    "the amount {text:?} of {trade}, a sale, cannot be issued exactly (ask the exchange)"
                 )
             }
             Error::Contradiction { first, second } => write!(
                 f,
-                "{} came twice with different content: as {} at {}, and as {} at {}",
+                "{} came twice with different content, as {} at {}, and as {} at {}: compare it with the account's \
+                 statements",
                 first.id,
                 first.side,
                 utc(first.time_ms),
@@ -420,7 +359,8 @@ impl fmt::Display for Error {
             ),
             Error::SideDisagrees { trade, mark, side } => write!(
                 f,
-                "{trade} has `entrustType` {mark:?}, but the side of its order is {side}"
+                "{trade} has `entrustType` {mark:?}, but the side of its order is {side}: compare it with the \
+                 account's statements"
             ),
             Error::FilterIgnored {
                 trade,
@@ -450,18 +390,25 @@ impl fmt::Display for Error {
             ),
             Error::Incomplete { read, total } => write!(
                 f,
-                "the exchange says it has {total} trades and gave {read} different ones"
+                "the exchange says that {total} trades are there and gave {read} different ones (run again, and ask the \
+                 exchange if it repeats)"
             ),
-            Error::OrderNotFound { trade, said } => {
-                write!(f, "whether {trade} is a sale cannot be learnt: {said}")
-            }
+            Error::OrderNotYetKnown { trade, said } => write!(
+                f,
+                "whether {trade}, which is less than a minute old, is a sale is not known yet (the next run asks \
+                 again): {said}"
+            ),
+            Error::OrderNotFound { trade, said } => write!(
+                f,
+                "whether {trade} is a sale cannot be learnt (ask the exchange for the order): {said}"
+            ),
             Error::WrongOrder {
                 trade,
                 order,
                 symbol,
             } => write!(
                 f,
-                "asked for the order of {trade}, the exchange gave order {order} in {symbol:?}"
+                "asked for the order of {trade}, the exchange gave order {order} in {symbol:?} (ask the exchange)"
             ),
         }
     }

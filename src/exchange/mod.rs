@@ -2,14 +2,18 @@
 //! read in full, contradicts itself or comes from a filter that was not understood is an error, never a shorter list.
 //! Which trades are settled, counted or issued already is not decided here.
 //!
-//! [`Key`] is the account's key file, [`Client`] asks, [`History`] is the answer. Inside, `session` sends (pace,
-//! repeats, clock), `class` judges answers, `wire` reads their JSON, `v4` and `v2` know what to ask in each dialect, and
-//! `found` counts each trade once. Nothing of BitMart's JSON leaves this room.
+//! [`Key`] is the account's key file (`endpoint` reads the address in it), [`Client`] asks, [`History`] is the answer.
+//! Inside, `session` sends (pace, repeats, clock), `class` judges answers and `failure` is one that was no answer, `wire`
+//! reads their JSON field by `field`, `v4` and `v2` know what to ask in each dialect, `auth` signs it, and `found` counts
+//! each trade once. Nothing of BitMart's JSON leaves this room.
 
 mod auth;
 mod class;
 mod client;
+mod endpoint;
 mod error;
+mod failure;
+mod field;
 mod found;
 mod key;
 mod session;
@@ -18,8 +22,6 @@ mod v4;
 mod wire;
 
 #[cfg(test)]
-mod fake;
-#[cfg(test)]
 mod tests;
 
 use std::fmt;
@@ -27,8 +29,11 @@ use std::fmt;
 use crate::napu::Napu;
 
 pub use client::Client;
-pub use error::{Error, Said};
+pub use error::Error;
+pub use failure::Said;
 pub use key::{Key, KeyError};
+
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// Which of the exchange's two APIs is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +45,13 @@ pub enum Dialect {
 }
 
 impl Dialect {
+    fn name(self) -> &'static str {
+        match self {
+            Dialect::V2 => "v2",
+            Dialect::V4 => "v4",
+        }
+    }
+
     /// The dialect of that name, as `Display` prints it.
     pub fn parse(text: &str) -> Option<Dialect> {
         match text {
@@ -52,10 +64,7 @@ impl Dialect {
 
 impl fmt::Display for Dialect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Dialect::V2 => "v2",
-            Dialect::V4 => "v4",
-        })
+        f.pad(self.name())
     }
 }
 

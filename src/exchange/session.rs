@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::class::{Call, Class, judge, reset, used_up};
-use super::error::{Error, Failure, Rejection, Said};
+use super::error::Error;
+use super::failure::{Failure, Rejection, Said};
 use super::{Key, wire};
 use crate::clock::Clock;
+use crate::error::chain;
 use crate::http::{self, Http, Request, Response};
 
 /// The limit is 12 requests in 2 s. One less in a little more leaves room for what the network does to their spacing.
@@ -114,7 +116,7 @@ impl<'a> Session<'a> {
         if self.requests >= self.reported.saturating_add(REPORT_EVERY) {
             self.reported = self.requests;
             log::info!(
-                "reading the exchange's history: {trades} trades after {} requests",
+                "reading the exchange's history; trades so far: {trades}, requests: {}",
                 self.requests
             );
         }
@@ -156,7 +158,7 @@ impl<'a> Session<'a> {
                 Ok(response) => response,
                 Err(source) => match pauses.next() {
                     Some(pause) => {
-                        log::info!("{source}; trying again");
+                        log::info!("no answer; trying again: {}", chain(&source));
                         self.clock.sleep(*pause);
                         continue;
                     }
@@ -247,7 +249,7 @@ impl<'a> Session<'a> {
     fn redact(&self, text: &str) -> String {
         let mut text = text.to_owned();
         let hidden = self.hidden.iter().map(|hidden| hidden.as_str());
-        for credential in [self.key.access(), self.key.secret()]
+        for credential in [self.key.access(), self.key.secret(), self.key.memo()]
             .into_iter()
             .chain(hidden)
         {

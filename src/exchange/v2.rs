@@ -8,7 +8,8 @@ use zeroize::Zeroize;
 
 use super::auth::{next_midnight_ms, percent_encode, v2_client_secret, v2_token_expiry_ms};
 use super::class::{Call, Class};
-use super::error::{Error, Failure};
+use super::error::Error;
+use super::failure::Failure;
 use super::found::Found;
 use super::session::Session;
 use super::wire::{self, Page, Row, Way};
@@ -22,6 +23,8 @@ pub(super) const LIMIT: usize = 50;
 const MARGIN_MS: u64 = 5000;
 /// How far a trade may lie ahead of our clock: the exchange accepts time stamps that are off by as much.
 const TOLERANCE_MS: u64 = 60_000;
+/// A trade that is younger may be listed before its order can be asked for. How long that takes is not documented.
+const FRESH_MS: u64 = 60_000;
 /// How often the list is read from its start because it grew meanwhile.
 const PASSES: u32 = 5;
 
@@ -113,14 +116,12 @@ impl Pass {
     }
 }
 
-/// What comes after an answer.
-enum Next {
+/// Why reading stops.
+enum Stop {
     /// Everything wanted has come.
-    Done,
-    /// More is needed.
-    More,
+    Complete,
     /// The list has nothing new at this place.
-    End,
+    NothingNew,
 }
 
 impl Reader<'_, '_> {
@@ -129,10 +130,10 @@ impl Reader<'_, '_> {
         let mut passes = 0;
         loop {
             let mut pass = Pass::default();
-            if self.read_pass(&mut pass)? {
-                return Ok(());
+            match self.read_pass(&mut pass)? {
+                Stop::Complete => return Ok(()),
+                Stop::NothingNew => passes += 1,
             }
-            passes += 1;
             // A list that grew has shifted: what is still missing is at its start. One that did not is not all there.
             if pass.total <= pass.first_total || passes == PASSES {
                 return Err(Error::Incomplete {
@@ -144,14 +145,12 @@ impl Reader<'_, '_> {
         }
     }
 
-    /// Reads the list once, until everything wanted has come (`true`) or an answer brings nothing new (`false`).
-    fn read_pass(&mut self, pass: &mut Pass) -> Result<bool, Failure> {
+    /// Reads the list once.
+    fn read_pass(&mut self, pass: &mut Pass) -> Result<Stop, Failure> {
         let first = self.ask_page(0)?;
         pass.first_total = first.total;
-        match self.take(pass, &first) {
-            Next::Done => return Ok(true),
-            Next::End => return Ok(false),
-            Next::More => {}
+        if let Some(stop) = self.take(pass, &first) {
+            return Ok(stop);
         }
         let second = self.ask_page(1)?;
         // An answer that begins with the second row of the first one (or with its first, if a trade came in between)
@@ -160,28 +159,28 @@ impl Reader<'_, '_> {
         let mut start = first.rows.iter().take(2).map(|row| Some(row.id));
         let by_rows = begins.is_some() && start.any(|id| id == begins);
         match self.take(pass, &second) {
-            Next::Done => return Ok(true),
-            Next::End if !by_rows => return Ok(false),
-            Next::End | Next::More => {}
+            // One row further there may be nothing new, and yet more behind it.
+            Some(Stop::NothingNew) if by_rows => {}
+            Some(stop) => return Ok(stop),
+            None => {}
         }
-        if by_rows && let Some(done) = self.read_rows(pass, first.rows.len())? {
-            return Ok(done);
+        if by_rows && let Some(stop) = self.read_rows(pass, first.rows.len())? {
+            return Ok(stop);
         }
         let mut offset = 2;
         loop {
             let page = self.ask_page(offset)?;
-            match self.take(pass, &page) {
-                Next::Done => return Ok(true),
-                Next::End => return Ok(false),
-                Next::More => offset += 1,
+            if let Some(stop) = self.take(pass, &page) {
+                return Ok(stop);
             }
+            offset += 1;
         }
     }
 
     /// Goes on by rows after the first `len`. `None` if these turn out to be pages: the first answer must begin with a
     /// row that the answer at offset 1 had too. Reading on from page 2 is then right, and would be in any case, only
     /// slower: neither way can skip a row.
-    fn read_rows(&mut self, pass: &mut Pass, len: usize) -> Result<Option<bool>, Failure> {
+    fn read_rows(&mut self, pass: &mut Pass, len: usize) -> Result<Option<Stop>, Failure> {
         let mut offset = len;
         loop {
             let page = self.ask_page(offset)?;
@@ -189,16 +188,15 @@ impl Reader<'_, '_> {
             if offset == len && !begins.is_some_and(|id| pass.seen.contains(&id)) {
                 return Ok(None);
             }
-            match self.take(pass, &page) {
-                Next::Done => return Ok(Some(true)),
-                Next::End => return Ok(Some(false)),
-                Next::More => offset += page.rows.len(),
+            if let Some(stop) = self.take(pass, &page) {
+                return Ok(Some(stop));
             }
+            offset += page.rows.len();
         }
     }
 
-    /// Takes a page in.
-    fn take(&mut self, pass: &mut Pass, page: &Page) -> Next {
+    /// Takes a page in; `None` if more is needed.
+    fn take(&mut self, pass: &mut Pass, page: &Page) -> Option<Stop> {
         let new = pass.take(&page.rows, self.since_ms);
         for row in &page.rows {
             let forms = self.listed.entry(row.id).or_default();
@@ -209,11 +207,9 @@ impl Reader<'_, '_> {
         pass.total = pass.total.max(page.total);
         self.session.report(self.listed.len());
         if count(self.listed.len()) >= pass.total || pass.is_behind_start() {
-            Next::Done
-        } else if new {
-            Next::More
+            Some(Stop::Complete)
         } else {
-            Next::End
+            (!new).then_some(Stop::NothingNew)
         }
     }
 
@@ -229,7 +225,7 @@ impl Reader<'_, '_> {
             let side = match sides.get(&row.id.order) {
                 Some(side) => *side,
                 None => {
-                    let side = self.ask_side(row.id)?;
+                    let side = self.ask_side(row)?;
                     sides.insert(row.id.order, side);
                     side
                 }
@@ -254,17 +250,21 @@ impl Reader<'_, '_> {
         Ok(found)
     }
 
-    /// The side of the order of `trade`.
-    fn ask_side(&mut self, trade: TradeId) -> Result<Way, Failure> {
+    /// The side of the order of `row`.
+    fn ask_side(&mut self, row: &Listed) -> Result<Way, Failure> {
+        let trade = row.id;
         let answer = self.get(Call::V2Order, &format!("/v2/orders/{}", trade.order));
         let response = match answer {
             Err(Failure::Rejected(no))
                 if no.class == Class::Request
                     && (no.said.status == 404 || is_not_found(no.said.message.as_deref())) =>
             {
-                return Err(Error::OrderNotFound {
-                    trade,
-                    said: no.said,
+                let said = no.said;
+                let age_ms = self.session.moment_ms().saturating_sub(row.time_ms);
+                return Err(if age_ms < FRESH_MS {
+                    Error::OrderNotYetKnown { trade, said }
+                } else {
+                    Error::OrderNotFound { trade, said }
                 }
                 .into());
             }

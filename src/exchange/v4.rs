@@ -5,12 +5,14 @@
 use serde::Serialize;
 
 use super::class::Call;
-use super::error::{Error, Failure};
+use super::error::Error;
+use super::failure::Failure;
 use super::found::Found;
 use super::session::Session;
 use super::wire::{self, Row, Way};
-use super::{Since, auth};
+use super::{DAY_MS, Since, auth};
 use crate::clock::utc;
+use crate::http::excerpt;
 
 const PATH: &str = "/spot/v4/query/trades";
 
@@ -20,7 +22,6 @@ pub(super) const LIMIT: usize = 200;
 const RECV_WINDOW_MS: u64 = 5000;
 
 const HOUR_MS: u64 = 60 * 60 * 1000;
-const DAY_MS: u64 = 24 * HOUR_MS;
 
 /// What one window brings forward. With the two milliseconds of overlap a request spans the 7 days that are the
 /// exchange's own default, so no widest window can be narrower.
@@ -92,7 +93,7 @@ enum Outcome {
 }
 
 /// Refuses a start that lies outside what the exchange is sure to have.
-pub(super) fn check(since: Since, now_ms: u64) -> Result<(), Error> {
+pub(super) fn refuse_gone(since: Since, now_ms: u64) -> Result<(), Error> {
     match since {
         Since::Time(since_ms) if since_ms < now_ms.saturating_sub(KEPT_FOR_CERTAIN_MS) => {
             Err(Error::HistoryGone { since_ms, now_ms })
@@ -164,7 +165,7 @@ impl Reader<'_, '_> {
             if rows.len() >= self.limit {
                 let (older, newer) = part.halves().ok_or(Error::Crowded {
                     time_ms: part.first,
-                    limit: u64::try_from(self.limit).unwrap_or(u64::MAX),
+                    limit: self.limit,
                 })?;
                 parts.extend([newer, older]);
             }
@@ -239,7 +240,7 @@ impl Reader<'_, '_> {
         match stranger {
             Some(row) => Err(Error::FilterIgnored {
                 trade: row.id,
-                symbol: crate::http::excerpt(&row.symbol),
+                symbol: excerpt(&row.symbol),
                 time_ms: row.time_ms,
             }
             .into()),
@@ -293,11 +294,11 @@ mod tests {
     #[test]
     fn a_start_that_may_be_gone_is_refused() {
         let now = 100 * DAY_MS;
-        assert!(check(Since::Time(15 * DAY_MS), now).is_ok());
+        assert!(refuse_gone(Since::Time(15 * DAY_MS), now).is_ok());
         assert!(matches!(
-            check(Since::Time(15 * DAY_MS - 1), now),
+            refuse_gone(Since::Time(15 * DAY_MS - 1), now),
             Err(Error::HistoryGone { .. })
         ));
-        assert!(check(Since::Beginning, now).is_ok());
+        assert!(refuse_gone(Since::Beginning, now).is_ok());
     }
 }

@@ -1,16 +1,13 @@
-//! The exchange's JSON as it is. Any number may come as a number or as a string and is read from its text, never through
-//! a float. Fields that are not needed are not looked at; needed ones that are missing are errors.
+//! The exchange's JSON as it is. Fields that are not needed are not looked at; needed ones that are missing are errors.
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use super::class::Call;
 use super::error::Error;
+use super::field::{Field, Raw, fields_of, objects, text};
 use super::{Side, Trade, TradeId};
 use crate::http::excerpt;
 use crate::napu::Napu;
-
-type Raw<'a> = Option<&'a RawValue>;
 
 /// The outermost fields of any answer of either dialect. They are raw, so that an odd one does not hide the others.
 #[derive(Deserialize)]
@@ -24,9 +21,9 @@ pub(super) struct Envelope<'a> {
     #[serde(borrow)]
     pub trace: Raw<'a>,
     #[serde(borrow)]
-    pub data: Raw<'a>,
+    data: Raw<'a>,
     #[serde(borrow)]
-    pub trades: Raw<'a>,
+    trades: Raw<'a>,
     #[serde(borrow)]
     total_trades: Raw<'a>,
     #[serde(borrow)]
@@ -43,15 +40,15 @@ pub(super) struct Envelope<'a> {
     side: Raw<'a>,
 }
 
-impl Envelope<'_> {
-    /// Whether it has the field by which the answer to `call` is known.
-    pub fn has_what(&self, call: Call) -> bool {
+impl<'a> Envelope<'a> {
+    /// The field by which the answer to `call` is known.
+    pub fn mark_of(&self, call: Call) -> Raw<'a> {
         match call {
-            Call::V4Trades | Call::V4Time => self.data.is_some(),
-            Call::V2Token => self.access_token.is_some(),
-            Call::V2Trades => self.trades.is_some(),
-            Call::V2Order => self.entrust_id.is_some(),
-            Call::V2Time => self.server_time.is_some(),
+            Call::V4Trades | Call::V4Time => self.data,
+            Call::V2Token => self.access_token,
+            Call::V2Trades => self.trades,
+            Call::V2Order => self.entrust_id,
+            Call::V2Time => self.server_time,
         }
     }
 }
@@ -65,63 +62,6 @@ pub(super) fn envelope(body: &[u8]) -> Option<Envelope<'_>> {
     serde_json::from_slice(body).ok()
 }
 
-/// The text of a string or of a number.
-pub(super) fn text(raw: &RawValue) -> Option<String> {
-    let json = raw.get();
-    match json.bytes().next() {
-        Some(b'"') => serde_json::from_str(json).ok(),
-        Some(b'-' | b'0'..=b'9') => Some(json.to_owned()),
-        _ => None,
-    }
-}
-
-/// A whole number that may be negative.
-pub(super) fn integer(raw: &RawValue) -> Option<i64> {
-    text(raw)?.parse().ok()
-}
-
-/// Decimal digits, leading zeros allowed, and nothing else.
-fn digits(text: &str) -> Option<u64> {
-    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    text.parse().ok()
-}
-
-/// A needed field of an answer.
-struct Field<'a> {
-    at: &'static str,
-    name: &'static str,
-    raw: Raw<'a>,
-}
-
-impl Field<'_> {
-    fn wrong(&self, problem: &'static str) -> Error {
-        Error::Field {
-            at: self.at,
-            field: self.name,
-            problem,
-        }
-    }
-
-    fn text(&self) -> Result<String, Error> {
-        let raw = self.raw.ok_or_else(|| self.wrong("missing"))?;
-        text(raw).ok_or_else(|| self.wrong("neither a text nor a number"))
-    }
-
-    fn number(&self) -> Result<u64, Error> {
-        digits(&self.text()?).ok_or_else(|| self.wrong("not a whole number of at most 64 bits"))
-    }
-
-    fn way(&self) -> Result<Way, Error> {
-        match self.text()?.as_str() {
-            "buy" => Ok(Way::Buy),
-            "sell" => Ok(Way::Sell),
-            _ => Err(self.wrong("neither \"buy\" nor \"sell\"")),
-        }
-    }
-}
-
 /// Which way a trade went, before its amount is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
@@ -130,6 +70,14 @@ pub(super) enum Way {
 }
 
 impl Way {
+    fn read(field: &Field<'_>) -> Result<Way, Error> {
+        match field.text()?.as_str() {
+            "buy" => Ok(Way::Buy),
+            "sell" => Ok(Way::Sell),
+            _ => Err(field.wrong("neither \"buy\" nor \"sell\"")),
+        }
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Way::Buy => "buy",
@@ -216,29 +164,6 @@ struct V2Row<'a> {
     entrust_type: Raw<'a>,
 }
 
-/// The objects of a list.
-fn objects<'a, T: Deserialize<'a>>(at: &'static str, field: &Field<'a>) -> Result<Vec<T>, Error> {
-    let raw = field.raw.ok_or_else(|| field.wrong("missing"))?;
-    let list: Vec<&'a RawValue> =
-        serde_json::from_str(raw.get()).map_err(|_| field.wrong("not a list"))?;
-    let object = |raw: &'a RawValue| {
-        let json = raw.get();
-        if !json.starts_with('{') {
-            return None;
-        }
-        serde_json::from_str(json).ok()
-    };
-    list.into_iter()
-        .map(|raw| {
-            object(raw).ok_or(Error::Field {
-                at,
-                field: field.name,
-                problem: "not a list of objects with each field once",
-            })
-        })
-        .collect()
-}
-
 const NOT_AN_OBJECT: Error = Error::Field {
     at: "an answer",
     field: "{}",
@@ -252,17 +177,9 @@ const V2_TRADE: &str = "a trade of /v2/trades";
 
 /// The trades of `POST /spot/v4/query/trades`.
 pub(super) fn v4_trades(body: &[u8]) -> Result<Vec<Row<Way>>, Error> {
-    let data = Field {
-        at: V4_ANSWER,
-        name: "data",
-        raw: envelope(body).ok_or(NOT_AN_OBJECT)?.data,
-    };
-    let field = |name, raw| Field {
-        at: V4_TRADE,
-        name,
-        raw,
-    };
-    objects(V4_ANSWER, &data)?
+    let data = envelope(body).ok_or(NOT_AN_OBJECT)?.data;
+    let field = fields_of(V4_TRADE);
+    objects(&fields_of(V4_ANSWER)("data", data))?
         .into_iter()
         .map(|row: V4Row<'_>| {
             Ok(Row {
@@ -272,7 +189,7 @@ pub(super) fn v4_trades(body: &[u8]) -> Result<Vec<Row<Way>>, Error> {
                 },
                 time_ms: field("createTime", row.create_time).number()?,
                 symbol: field("symbol", row.symbol).text()?,
-                side: field("side", row.side).way()?,
+                side: Way::read(&field("side", row.side))?,
                 amount: Amount {
                     at: V4_TRADE,
                     field: "size",
@@ -294,17 +211,9 @@ pub(super) struct Page {
 /// Reads a page of `GET /v2/trades`.
 pub(super) fn v2_page(body: &[u8]) -> Result<Page, Error> {
     let envelope = envelope(body).ok_or(NOT_AN_OBJECT)?;
-    let answer = |name, raw| Field {
-        at: V2_ANSWER,
-        name,
-        raw,
-    };
-    let field = |name, raw| Field {
-        at: V2_TRADE,
-        name,
-        raw,
-    };
-    let rows = objects(V2_ANSWER, &answer("trades", envelope.trades))?
+    let answer = fields_of(V2_ANSWER);
+    let field = fields_of(V2_TRADE);
+    let rows = objects(&answer("trades", envelope.trades))?
         .into_iter()
         .map(|row: V2Row<'_>| {
             Ok(Row {
@@ -342,26 +251,18 @@ pub(super) struct Order {
 /// Reads the answer of `GET /v2/orders/<entrust_id>`.
 pub(super) fn v2_order(body: &[u8]) -> Result<Order, Error> {
     let envelope = envelope(body).ok_or(NOT_AN_OBJECT)?;
-    let field = |name, raw| Field {
-        at: "an order of /v2/orders",
-        name,
-        raw,
-    };
+    let field = fields_of("an order of /v2/orders");
     Ok(Order {
         id: field("entrust_id", envelope.entrust_id).number()?,
         symbol: field("symbol", envelope.symbol).text()?,
-        side: field("side", envelope.side).way()?,
+        side: Way::read(&field("side", envelope.side))?,
     })
 }
 
 /// The token of `POST /v2/authentication` and the seconds it lasts.
 pub(super) fn v2_token(body: &[u8]) -> Result<(String, u64), Error> {
     let envelope = envelope(body).ok_or(NOT_AN_OBJECT)?;
-    let field = |name, raw| Field {
-        at: "the answer of /v2/authentication",
-        name,
-        raw,
-    };
+    let field = fields_of("the answer of /v2/authentication");
     let access_token = field("access_token", envelope.access_token);
     let token = access_token.text()?;
     if token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()) {
@@ -375,60 +276,56 @@ pub(super) fn v2_token(body: &[u8]) -> Result<(String, u64), Error> {
 pub(super) fn server_time(body: &[u8]) -> Result<u64, Error> {
     let outer = envelope(body).ok_or(NOT_AN_OBJECT)?;
     let inner = outer.data.and_then(|data| envelope(data.get().as_bytes()));
-    let field = Field {
-        at: "the answer of the exchange's clock",
-        name: "server_time",
-        raw: outer
-            .server_time
-            .or(inner.and_then(|inner| inner.server_time)),
-    };
-    field.number()
+    let time = outer
+        .server_time
+        .or(inner.and_then(|inner| inner.server_time));
+    fields_of("the answer of the exchange's clock")("server_time", time).number()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::Value;
+    use crate::vectors::group;
+
+    /// A row of `fields`, the one called `name` having the value `json`, or missing where that is empty.
+    fn row(fields: [(&str, &str); 6], name: &str, json: &str) -> String {
+        let mut row = String::from("{");
+        for (field, value) in fields {
+            let value = if field == name { json } else { value };
+            if !value.is_empty() {
+                row.push_str(&format!("\"{field}\":{value},"));
+            }
+        }
+        row.push_str("\"fees\":null,\"active\":\"maybe\",\"new\":{\"x\":[1]}}");
+        row
+    }
 
     fn v4(row: &str) -> Result<Vec<Row<Way>>, Error> {
         v4_trades(format!(r#"{{"code":1000,"data":[{row}]}}"#).as_bytes())
     }
 
     fn v4_with(field: &str, json: &str) -> Result<Vec<Row<Way>>, Error> {
-        let mut row = String::from("{");
-        for (name, value) in [
+        let fields = [
             ("tradeId", "\"1\""),
             ("orderId", "\"2\""),
             ("symbol", "\"A_B\""),
             ("side", "\"sell\""),
             ("size", "\"1.5\""),
             ("createTime", "1000"),
-        ] {
-            let value = if name == field { json } else { value };
-            if !value.is_empty() {
-                row.push_str(&format!("\"{name}\":{value},"));
-            }
-        }
-        row.push_str("\"fee\":null,\"new\":{\"x\":[1]}}");
-        v4(&row)
+        ];
+        v4(&row(fields, field, json))
     }
 
     fn v2_with(field: &str, json: &str) -> Result<Page, Error> {
-        let mut row = String::from("{");
-        for (name, value) in [
+        let fields = [
             ("trade_id", "1"),
             ("entrust_id", "2"),
             ("symbol", "\"A_B\""),
             ("amount", "\"1.5\""),
             ("timestamp", "1000"),
             ("entrustType", "1"),
-        ] {
-            let value = if name == field { json } else { value };
-            if !value.is_empty() {
-                row.push_str(&format!("\"{name}\":{value},"));
-            }
-        }
-        row.push_str("\"active\":\"maybe\",\"fees\":null}");
+        ];
+        let row = row(fields, field, json);
         v2_page(format!(r#"{{"total_trades":"1","trades":[{row}]}}"#).as_bytes())
     }
 
@@ -508,10 +405,8 @@ mod tests {
 
     #[test]
     fn amounts_are_read_exactly_and_only_of_sales() {
-        let file: Value =
-            serde_json::from_str(include_str!("../../tests/vectors/bitmart.json")).unwrap();
-        let cases = file["amounts"].as_array().unwrap();
-        for case in cases {
+        let cases = group("bitmart.json", "amounts");
+        for case in &cases {
             let json = case["json"].as_str().unwrap();
             let expected = case["napu"].as_u64().and_then(Napu::new);
             let v4_row = v4_with("size", json).unwrap().remove(0);

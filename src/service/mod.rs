@@ -1,10 +1,12 @@
 //! The signing service: it holds keys, dials out to the integration, and signs `Issue` transactions within its policy.
 //! The issuing side never imports it.
 //!
-//! `config` reads `sigconfig.toml`. `session` is one connection: it computes what is signed from the transaction itself,
-//! decides, answers. `run` keeps the connections going.
+//! `config` reads `sigconfig.toml`. `answer` decides what is signed. `dial` opens a connection, `session` is one,
+//! encrypted, until its end, and `run` keeps them going. `keygen` makes keys.
 
+mod answer;
 mod config;
+mod dial;
 mod keygen;
 mod run;
 mod session;

@@ -6,10 +6,11 @@
 
 use std::time::{Duration, Instant};
 
-use log::{info, warn};
+use log::{Level, info, log};
 
 use super::config::{Config, Connection};
-use super::session::{DialError, Event, Session};
+use super::dial::DialError;
+use super::session::{Event, Session};
 use crate::clock::Clock;
 use crate::error::{Exit, chain};
 use crate::signer::Outcome;
@@ -128,18 +129,17 @@ impl<'a> Link<'a> {
             }
             Err(error) => {
                 let line = chain(&error);
-                if matches!(error, DialError::Idle) {
+                let level = if matches!(error, DialError::Idle) {
                     self.pause = IDLE;
                     self.next = now + IDLE;
+                    Level::Info
                 } else {
                     self.next = now + jittered(self.pause);
                     self.pause = self.pause.saturating_mul(2).min(LONGEST);
-                }
+                    Level::Warn
+                };
                 if line != self.said {
-                    match error {
-                        DialError::Idle => info!("{}: {line}", self.connection.name),
-                        _ => warn!("{}: {line}", self.connection.name),
-                    }
+                    log!(level, "{}: {line}", self.connection.name);
                     self.said = line;
                 }
             }

@@ -29,7 +29,8 @@ pub enum Error {
         /// The key.
         key: Box<PublicKey>,
     },
-    /// More signatures are needed than there are different keys to give them, or none at all.
+    /// More signatures are needed than there are different keys to give them, or none at all: look at the keys of the
+    /// account and at how many of them must sign.
     Impossible {
         /// How many are needed.
         needed: usize,
@@ -68,7 +69,7 @@ pub enum Error {
         /// Connections turned away.
         strangers: u64,
     },
-    /// All signers that came hold fewer of the keys than are needed.
+    /// All signers that came hold fewer of the keys than are needed: start those that hold the others, and allow them.
     TooFew {
         /// How many are needed.
         needed: usize,
@@ -105,6 +106,18 @@ impl Error {
     }
 }
 
+struct Seconds(Duration);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.as_secs())?;
+        match self.0.subsec_millis() {
+            0 => f.write_str(" s"),
+            ms => write!(f, ".{ms:03} s"),
+        }
+    }
+}
+
 fn turned_away(f: &mut fmt::Formatter<'_>, strangers: u64) -> fmt::Result {
     match strangers {
         0 => Ok(()),
@@ -117,15 +130,18 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Bind { url, .. } => write!(f, "cannot listen at {url}"),
-            Error::NobodyAllowed => f.write_str("no signer is allowed to connect"),
+            Error::NobodyAllowed => {
+                f.write_str("no signer is allowed to connect: allow at least one identity")
+            }
             Error::Allowed(_) => f.write_str("an allowed signer's identity cannot be used"),
             Error::KeyOfTwoUses { key } => write!(
                 f,
                 "{key} is used both as an identity and to sign transactions: make a key pair for the identity alone"
             ),
-            Error::Impossible { needed, keys } => {
-                write!(f, "{needed} signatures cannot come from {keys} keys")
-            }
+            Error::Impossible { needed, keys } => write!(
+                f,
+                "the number of signatures needed, {needed}, is not from 1 to that of different keys, {keys}"
+            ),
             Error::Random(_) => f.write_str("no random bytes from the system"),
             Error::Refused { signer, reason } => {
                 write!(f, "the signer {signer} refused to sign: {reason}")
@@ -144,8 +160,8 @@ impl fmt::Display for Error {
             } => {
                 write!(
                     f,
-                    "the signer {signer} was asked and did not answer within {} s",
-                    within.as_secs_f32()
+                    "the signer {signer} was asked and did not answer within {}",
+                    Seconds(*within)
                 )?;
                 turned_away(f, *strangers)
             }
@@ -154,15 +170,14 @@ impl fmt::Display for Error {
                 given,
                 strangers,
             } => {
-                write!(f, "{given} of the {needed} signatures needed")?;
+                write!(
+                    f,
+                    "too few signatures, {given} of {needed}: the signers that came hold too few of the keys"
+                )?;
                 turned_away(f, *strangers)
             }
             Error::Nobody { within, strangers } => {
-                write!(
-                    f,
-                    "no allowed signer connected within {} s",
-                    within.as_secs_f32()
-                )?;
+                write!(f, "no allowed signer connected within {}", Seconds(*within))?;
                 turned_away(f, *strangers)
             }
         }

@@ -87,25 +87,35 @@ impl StdError for IdentityError {
 }
 
 impl Identity {
-    /// `key` as an identity, if it is an ed25519 one.
+    /// `key` as an identity.
+    ///
+    /// # Errors
+    /// When it is not an ed25519 key, or one of the few that are anybody's.
     pub fn new(key: PrivateKey) -> Result<Identity, IdentityError> {
         x25519_public(key.public())?;
         Ok(Identity { key })
     }
 
     /// Refuses a public key that cannot be an identity.
-    pub(crate) fn check(key: &PublicKey) -> Result<(), IdentityError> {
+    pub(crate) fn require_usable(key: &PublicKey) -> Result<(), IdentityError> {
         x25519_public(key).map(|_| ())
     }
 
     /// A fresh one.
+    ///
+    /// # Errors
+    /// When the system gives no random bytes.
     pub fn generate() -> Result<Identity, IdentityError> {
         let mut seed = Zeroizing::new([0; 32]);
         getrandom::fill(seed.as_mut_slice()).map_err(IdentityError::Random)?;
         Identity::new(PrivateKey::from_ed25519_seed(&seed))
     }
 
-    /// Reads `pub_key` and `priv_key` from a TOML file that only its owner can read.
+    /// Reads `pub_key` and `priv_key` from a TOML file.
+    ///
+    /// # Errors
+    /// When others can read it too, when it has anything but a pair whose halves belong together, or when that pair
+    /// cannot be an identity.
     pub fn load(path: &Path) -> Result<Identity, IdentityError> {
         let text = read_private(path).map_err(IdentityError::File)?;
         let parse = || {
@@ -258,14 +268,7 @@ mod tests {
 
     #[test]
     fn a_secp256k1_key_is_told_what_to_do() {
-        let file: serde_json::Value =
-            serde_json::from_str(include_str!("../../tests/vectors/ndau.json")).unwrap();
-        let pairs = file["keys"]["pairs"].as_array().unwrap();
-        let key = pairs
-            .iter()
-            .map(|pair| PrivateKey::parse(pair["npvt"].as_str().unwrap()).unwrap())
-            .find(|key| key.public().algorithm() == Algorithm::Secp256k1)
-            .unwrap();
+        let key = PrivateKey::from_secp256k1(&[7; 32]).unwrap();
         let error = Identity::new(key).unwrap_err();
         assert!(error.to_string().contains("ndau-signer keygen"), "{error}");
         assert_eq!(error.exit(), Exit::Config);

@@ -43,6 +43,9 @@ pub struct Listener<'a> {
 
 impl<'a> Listener<'a> {
     /// Listens at `url` as `identity`, for signers whose identity is one of `allowed`.
+    ///
+    /// # Errors
+    /// When nobody is allowed, an identity cannot be one, or the address cannot be listened at.
     pub fn open(
         url: &Endpoint,
         identity: &'a Identity,
@@ -107,7 +110,7 @@ impl<'a> Listener<'a> {
         request: &Request,
         within: Duration,
     ) -> Result<Signed, Error> {
-        self.check(request)?;
+        self.refuse_impossible(request)?;
         let mut random = [0; 16];
         getrandom::fill(&mut random).map_err(Error::Random)?;
         let start = clock.instant();
@@ -134,7 +137,7 @@ impl<'a> Listener<'a> {
     }
 
     /// Refuses what could never end well.
-    fn check(&self, request: &Request) -> Result<(), Error> {
+    fn refuse_impossible(&self, request: &Request) -> Result<(), Error> {
         let mut distinct: Vec<&PublicKey> = Vec::new();
         for key in &request.keys {
             if !distinct.contains(&key) {

@@ -1,10 +1,10 @@
 //! The issuing side of the signing protocol `ndau-signer/1`: a listener that is open for a moment, and the signing
 //! service that dials in. It gives out signatures that were verified, and nothing else that a peer said.
 //!
-//! `message` is pure: JSON to values and back. `noise` is the encryption, one message at a time, of both sides.
-//! `session` is one peer, from its first byte to its last, over any stream. `listener` is what the rest of the program
-//! sees; `wait` owns the connections while it is open and decides who may come in.
-//! Another format would be another `message` and `noise`.
+//! `message` is pure: JSON to values and back. `noise` is the encryption, one message at a time, and `socket` carries
+//! such messages; both sides use these three. `session` is one peer, from its first byte to its last, over any stream.
+//! `listener` is what the rest of the program sees; `wait` owns the connections while it is open and decides who may
+//! come in. Another format would be another `message` and `noise`.
 
 mod endpoint;
 mod error;
@@ -14,6 +14,7 @@ mod listener;
 pub(crate) mod message;
 pub(crate) mod noise;
 mod session;
+mod socket;
 mod wait;
 
 pub use endpoint::{Endpoint, EndpointError};
@@ -25,7 +26,7 @@ pub use message::{Context, Outcome};
 
 // What the two sides share, for the signing service's room.
 pub(crate) use identity::pair_toml;
-pub(crate) use session::{Lost, close, read, websocket_config, write};
+pub(crate) use socket::{Lost, close, read, websocket_config, write};
 
 /// The WebSocket sub-protocol that both sides name.
 pub(crate) const SUB_PROTOCOL: &str = "ndau-signer.1";

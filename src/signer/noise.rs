@@ -68,9 +68,10 @@ fn handshake(
     }
 }
 
-fn written(buffer: &mut Vec<u8>, len: usize) -> Vec<u8> {
+/// The part of `buffer` that was written to.
+fn written(mut buffer: Vec<u8>, len: usize) -> Vec<u8> {
     buffer.truncate(len);
-    std::mem::take(buffer)
+    buffer
 }
 
 /// The signer's side before the answer.
@@ -86,7 +87,7 @@ impl Initiator {
         let mut state = handshake(identity, Some(&server))?;
         let mut message = vec![0; 1024];
         let len = state.write_message(identity.public().as_text().as_bytes(), &mut message)?;
-        Ok((Initiator(state), written(&mut message, len)))
+        Ok((Initiator(state), written(message, len)))
     }
 
     /// Takes the integration's answer. That it opens proves who sent it.
@@ -140,7 +141,7 @@ impl Hail {
     pub(crate) fn reply(mut self) -> Result<(Transport, Vec<u8>), NoiseError> {
         let mut message = vec![0; 256];
         let len = self.state.write_message(&[], &mut message)?;
-        let message = written(&mut message, len);
+        let message = written(message, len);
         Ok((Transport(self.state.into_transport_mode()?), message))
     }
 }
@@ -153,14 +154,14 @@ impl Transport {
     pub(crate) fn seal(&mut self, text: &str) -> Result<Vec<u8>, NoiseError> {
         let mut message = vec![0; text.len() + TAG];
         let len = self.0.write_message(text.as_bytes(), &mut message)?;
-        Ok(written(&mut message, len))
+        Ok(written(message, len))
     }
 
     /// The content of the other side's next message.
     pub(crate) fn open(&mut self, message: &[u8]) -> Result<Vec<u8>, NoiseError> {
         let mut payload = vec![0; message.len()];
         let len = self.0.read_message(message, &mut payload)?;
-        Ok(written(&mut payload, len))
+        Ok(written(payload, len))
     }
 }
 

@@ -10,13 +10,13 @@ use tungstenite::handshake::MidHandshake;
 use tungstenite::handshake::server::{Callback, ErrorResponse, Request, Response, ServerHandshake};
 use tungstenite::http::{HeaderValue, StatusCode, header};
 use tungstenite::protocol::frame::coding::CloseCode;
-use tungstenite::protocol::{CloseFrame, WebSocketConfig};
-use tungstenite::{Bytes, HandshakeError, Message, WebSocket};
+use tungstenite::{HandshakeError, WebSocket};
 
 use super::SUB_PROTOCOL;
 use super::identity::Identity;
 use super::message::{FromSigner, MessageError, ToSigner};
-use super::noise::{Hail, MAX_MESSAGE, Transport};
+use super::noise::{Hail, Transport};
+use super::socket::{Lost, close, read, websocket_config, write};
 use crate::http::excerpt;
 use crate::ndau::PublicKey;
 
@@ -26,16 +26,6 @@ pub(super) const STRANGER_TIME: Duration = Duration::from_secs(5);
 const STRANGER_BYTES: usize = 16 * 1024;
 /// What one peer may send before the others get their turn.
 const TURN_BYTES: usize = 128 * 1024;
-
-/// How both sides frame messages: small buffers, and nothing longer than a Noise message.
-pub(crate) fn websocket_config() -> WebSocketConfig {
-    WebSocketConfig::default()
-        .read_buffer_size(4 * 1024)
-        .write_buffer_size(0)
-        .max_write_buffer_size(4 * MAX_MESSAGE)
-        .max_message_size(Some(MAX_MESSAGE))
-        .max_frame_size(Some(MAX_MESSAGE))
-}
 
 /// Who may come in, and by which path.
 pub(super) struct Gate<'a> {
@@ -251,7 +241,7 @@ impl<S: Read + Write> Stranger<S> {
                         transport,
                         who,
                         asked: false,
-                        greeting: format!("version {}, {keys} keys", excerpt(&version)),
+                        greeting: format!("version {}, keys: {keys}", excerpt(&version)),
                     });
                 }
             };
@@ -276,50 +266,6 @@ fn answer_hail<S: Read + Write>(
     let (transport, reply) = hail.reply().map_err(|_| Turned::Lost)?;
     write(socket, reply).map_err(|Lost| Turned::Lost)?;
     Ok((transport, who))
-}
-
-/// The connection is of no more use.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Lost;
-
-fn would_block(error: &tungstenite::Error) -> bool {
-    matches!(error, tungstenite::Error::Io(error)
-        if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted))
-}
-
-/// The next binary message, if one is there. Pings are answered on the way.
-pub(crate) fn read<S: Read + Write>(socket: &mut WebSocket<S>) -> Result<Option<Bytes>, Lost> {
-    loop {
-        match socket.read() {
-            Ok(Message::Binary(message)) => return Ok(Some(message)),
-            // After a close the next read sends the answer to it and says that it is over.
-            Ok(Message::Ping(_) | Message::Pong(_) | Message::Close(_)) => {}
-            Ok(Message::Text(_) | Message::Frame(_)) => return Err(Lost),
-            Err(error) if would_block(&error) => return Ok(None),
-            Err(_) => return Err(Lost),
-        }
-    }
-}
-
-/// Sends a binary message; what the stream does not take now follows with later reads and writes.
-pub(crate) fn write<S: Read + Write>(
-    socket: &mut WebSocket<S>,
-    message: Vec<u8>,
-) -> Result<(), Lost> {
-    match socket.send(Message::binary(message)) {
-        Ok(()) => Ok(()),
-        Err(error) if would_block(&error) => Ok(()),
-        Err(_) => Err(Lost),
-    }
-}
-
-/// Starts to close, with a code and no text.
-pub(crate) fn close<S: Read + Write>(socket: &mut WebSocket<S>, code: CloseCode) {
-    // Best effort: the peer may be gone already, which is what this is for.
-    let _ = socket.close(Some(CloseFrame {
-        code,
-        reason: "".into(),
-    }));
 }
 
 /// An allowed signer, present and encrypted.
@@ -385,25 +331,24 @@ impl<S: Read + Write> Session<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::VecDeque;
 
-    /// A stream that always has something to read, as a flooding peer's.
+    /// A stream that has something to read at every read: one of `first` each, then `then` again and again.
     struct Flood {
-        script: VecDeque<u8>,
-        then: Vec<u8>,
-        reads: usize,
+        first: &'static [&'static [u8]],
+        then: &'static [u8],
     }
 
     impl Read for Flood {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            self.reads += 1;
-            if self.script.is_empty() {
-                self.script.extend(&self.then);
-            }
-            let len = buffer.len().min(self.script.len());
-            for byte in &mut buffer[..len] {
-                *byte = self.script.pop_front().unwrap();
-            }
+            let chunk = match self.first {
+                [chunk, rest @ ..] => {
+                    self.first = rest;
+                    chunk
+                }
+                [] => self.then,
+            };
+            let len = buffer.len().min(chunk.len());
+            buffer[..len].copy_from_slice(&chunk[..len]);
             Ok(len)
         }
     }
@@ -417,70 +362,40 @@ mod tests {
         }
     }
 
+    /// Whether a peer that sends this is turned away after a bounded number of bytes.
+    fn ends(flood: Flood) -> bool {
+        let identity = Identity::generate().unwrap();
+        let gate = Gate {
+            identity: &identity,
+            path: "/signer".to_owned(),
+            allowed: Vec::new(),
+        };
+        let stranger = Stranger::new(flood, &gate, Instant::now());
+        matches!(stranger.advance(&gate), Step::Gone(Turned::Lost))
+    }
+
     /// A peer that never stops sending empty frames is gone after a bounded number of bytes: the library's own read
     /// would not return as long as it sends.
     #[test]
     fn a_flood_of_empty_frames_ends() {
-        let identity = Identity::generate().unwrap();
-        let gate = Gate {
-            identity: &identity,
-            path: "/signer".to_owned(),
-            allowed: Vec::new(),
-        };
-        let request = "GET /signer HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-             Sec-WebSocket-Protocol: ndau-signer.1\r\n\r\n";
-        // The first read gets the request alone, so that the frames are no junk after it.
-        struct Then {
-            request: Option<Vec<u8>>,
-            frames: Flood,
-        }
-        impl Read for Then {
-            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-                match self.request.take() {
-                    Some(request) => {
-                        buffer[..request.len()].copy_from_slice(&request);
-                        Ok(request.len())
-                    }
-                    None => self.frames.read(buffer),
-                }
-            }
-        }
-        impl Write for Then {
-            fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-                Ok(buffer.len())
-            }
-            fn flush(&mut self) -> io::Result<()> {
-                Ok(())
-            }
-        }
-        let stream = Then {
-            request: Some(request.as_bytes().to_vec()),
-            frames: Flood {
+        assert!(ends(Flood {
+            first: &[
+                // A read of its own, so that the frames are no junk after it.
+                b"GET /signer HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                  Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+                  Sec-WebSocket-Protocol: ndau-signer.1\r\n\r\n",
                 // An unfinished binary message, masked and empty; then empty continuations without end.
-                script: VecDeque::from(vec![0x02, 0x80, 0, 0, 0, 0]),
-                then: vec![0x00, 0x80, 0, 0, 0, 0],
-                reads: 0,
-            },
-        };
-        let stranger = Stranger::new(stream, &gate, Instant::now());
-        assert!(matches!(stranger.advance(&gate), Step::Gone(Turned::Lost)));
+                &[0x02, 0x80, 0, 0, 0, 0],
+            ],
+            then: &[0x00, 0x80, 0, 0, 0, 0],
+        }));
     }
 
     #[test]
     fn an_endless_request_ends() {
-        let identity = Identity::generate().unwrap();
-        let gate = Gate {
-            identity: &identity,
-            path: "/signer".to_owned(),
-            allowed: Vec::new(),
-        };
-        let stream = Flood {
-            script: VecDeque::from(b"GET /signer HTTP/1.1\r\n".to_vec()),
-            then: b"a: b\r\n".to_vec(),
-            reads: 0,
-        };
-        let stranger = Stranger::new(stream, &gate, Instant::now());
-        assert!(matches!(stranger.advance(&gate), Step::Gone(Turned::Lost)));
+        assert!(ends(Flood {
+            first: &[b"GET /signer HTTP/1.1\r\n"],
+            then: b"a: b\r\n",
+        }));
     }
 }

@@ -19,6 +19,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::http::excerpt;
 use crate::ndau::issue::SignatureError;
 use crate::ndau::{PublicKey, Verified};
+use crate::report::counted;
 
 /// Connections at a time, signers included.
 const MAX_CONNECTIONS: usize = 64;
@@ -158,23 +159,22 @@ impl<'a> Wait<'a> {
         }
     }
 
-    fn name(&self, who: usize) -> Option<&PublicKey> {
-        self.listener
-            .gate
-            .allowed
-            .get(who)
-            .map(|allowed| &allowed.key)
+    fn name(&self, who: usize) -> &PublicKey {
+        let allowed = self.listener.gate.allowed.get(who);
+        &allowed.expect("`who` is a place in this list").key
+    }
+
+    fn has_answered(&self, who: usize) -> bool {
+        self.answers.get(who).is_some_and(Option::is_some)
     }
 
     /// Takes in a signer, in place of its older connection if it has one, and asks it.
     fn welcome(&mut self, mut session: Session<TcpStream>) {
         let who = session.who;
-        if let Some(name) = self.name(who) {
-            info!("signer {name} connected ({})", session.greeting);
-        }
+        info!("signer {} connected ({})", self.name(who), session.greeting);
         self.sessions.retain(|older| older.who != who);
         // Whoever answered has nothing to add, and hears how it ended.
-        if self.answers.get(who).is_some_and(Option::is_none) {
+        if !self.has_answered(who) {
             let wanted = self.wanted();
             let message = ToSigner::SignTx(SignTx::new(
                 self.id.clone(),
@@ -211,9 +211,7 @@ impl<'a> Wait<'a> {
             }
             Ok(Some(message)) => self.answer(&session, message),
             Err(Ended::Lost) => {
-                if let Some(name) = self.name(session.who) {
-                    info!("signer {name} left");
-                }
+                info!("signer {} left", self.name(session.who));
                 return true;
             }
             Err(Ended::Garbled(error)) => Answer::Garbled(crate::error::chain(&error)),
@@ -227,9 +225,7 @@ impl<'a> Wait<'a> {
         match complaint {
             None => self.sessions.push(session),
             Some(message) => {
-                if let Some(name) = self.name(who) {
-                    warn!("signer {name}: {message}");
-                }
+                warn!("signer {}: {message}", self.name(who));
                 // The session ends in any case.
                 let _ = session.send(&ToSigner::Error { message });
                 session.close(CloseCode::Policy);
@@ -244,11 +240,8 @@ impl<'a> Wait<'a> {
 
     /// What a message means. Signatures are used when all of an answer's are right.
     fn answer(&mut self, session: &Session<TcpStream>, message: FromSigner) -> Answer {
-        let expected = |id: &RequestId| {
-            session.asked
-                && *id == self.id
-                && self.answers.get(session.who).is_some_and(Option::is_none)
-        };
+        let who = session.who;
+        let expected = |id: &RequestId| session.asked && *id == self.id && !self.has_answered(who);
         match message {
             FromSigner::Signatures { id, signatures } if expected(&id) => {
                 let mut fresh = Vec::new();
@@ -268,21 +261,18 @@ impl<'a> Wait<'a> {
                         self.verified.push(verified);
                     }
                 }
-                if let Some(name) = self.name(session.who) {
-                    info!(
-                        "signer {name} gave {} signatures; {} of {} are there",
-                        signatures.len(),
-                        self.verified.len(),
-                        self.request.needed
-                    );
-                }
+                info!(
+                    "signer {} signed with {}; signatures so far: {} of {}",
+                    self.name(who),
+                    counted(signatures.len(), "key"),
+                    self.verified.len(),
+                    self.request.needed
+                );
                 Answer::Signed
             }
             FromSigner::Refused { id, reason } if expected(&id) => {
                 let reason = excerpt(&reason);
-                if let Some(name) = self.name(session.who) {
-                    warn!("signer {name} refused: {reason}");
-                }
+                warn!("signer {} refused: {reason}", self.name(who));
                 Answer::Refused(reason)
             }
             FromSigner::Signatures { .. } | FromSigner::Refused { .. } => {
@@ -297,10 +287,10 @@ impl<'a> Wait<'a> {
 
     pub(super) fn progress(&self, left: Duration) {
         info!(
-            "waiting for signatures: {} of {}; {} signers connected, {} others turned away, {} s left",
+            "waiting for signatures: {} of {}; {} connected, {} others turned away, {} s left",
             self.verified.len(),
             self.request.needed,
-            self.sessions.len(),
+            counted(self.sessions.len(), "signer"),
             self.turned_away,
             left.as_secs()
         );
@@ -326,8 +316,8 @@ impl<'a> Wait<'a> {
             .sessions
             .iter()
             .map(|session| session.who)
-            .find(|who| self.answers.get(*who).is_some_and(Option::is_none));
-        let silent = silent.and_then(|who| self.name(who)).cloned();
+            .find(|who| !self.has_answered(*who))
+            .map(|who| self.name(who).clone());
         let mut sessions = std::mem::take(&mut self.sessions);
         for session in &mut sessions {
             // Best effort: the error that is returned matters more.

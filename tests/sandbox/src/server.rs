@@ -59,8 +59,7 @@ pub(crate) trait Site: Send + Sync + 'static {
 
     /// The answer of this system to one of the faults that are its own
     /// ([`Fault::Maintenance`], [`Fault::RateLimited`], [`Fault::Node`]).
-    fn trouble(&self, fault: &Fault, request: &Request) -> Reply {
-        let _ = fault;
+    fn trouble(&self, _fault: &Fault, request: &Request) -> Reply {
         self.answer(request)
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Unknown fields are ignored; an unknown `type`, a missing or repeated field, and a field of another kind are not.
 
+mod wire;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -147,6 +149,8 @@ pub(crate) enum FromSigner {
 /// Why bytes are not a message. It quotes nothing of them but an unknown type.
 #[derive(Debug)]
 pub(crate) enum MessageError {
+    /// Not one JSON object in UTF-8.
+    NotAnObject,
     /// Not JSON, or a field is missing, repeated or of another kind.
     Json(serde_json::Error),
     /// A type that this side does not know.
@@ -164,6 +168,7 @@ pub(crate) enum MessageError {
 impl fmt::Display for MessageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            MessageError::NotAnObject => f.write_str("not a JSON object"),
             MessageError::Json(_) => f.write_str("not a message of this protocol"),
             MessageError::Type { found } => {
                 write!(f, "unknown message type `{}`", excerpt(found))
@@ -179,7 +184,9 @@ impl std::error::Error for MessageError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             MessageError::Json(source) => Some(source),
-            MessageError::Type { .. } | MessageError::Field { .. } => None,
+            MessageError::NotAnObject | MessageError::Type { .. } | MessageError::Field { .. } => {
+                None
+            }
         }
     }
 }
@@ -190,89 +197,12 @@ impl From<serde_json::Error> for MessageError {
     }
 }
 
-/// The JSON of each message, without its `type`.
-mod wire {
-    use super::*;
-
-    #[derive(Deserialize)]
-    pub(super) struct Kind {
-        #[serde(rename = "type")]
-        pub(super) kind: String,
-    }
-
-    #[derive(Serialize)]
-    pub(super) struct Tagged<'a, T> {
-        #[serde(rename = "type")]
-        pub(super) kind: &'a str,
-        #[serde(flatten)]
-        pub(super) content: T,
-    }
-
-    #[derive(Deserialize)]
-    pub(super) struct SignTx<'a> {
-        pub(super) id: String,
-        pub(super) tx_type: String,
-        #[serde(borrow)]
-        pub(super) tx: &'a RawValue,
-        pub(super) signing_keys: Vec<String>,
-        pub(super) context: Context,
-    }
-
-    /// The printed form has its `type` inside: a flattened struct cannot hold raw JSON.
-    #[derive(Serialize)]
-    pub(super) struct SignTxOut<'a> {
-        #[serde(rename = "type")]
-        pub(super) kind: &'static str,
-        pub(super) id: &'a str,
-        pub(super) tx_type: &'a str,
-        pub(super) tx: &'a RawValue,
-        pub(super) signing_keys: Vec<&'a str>,
-        pub(super) context: &'a Context,
-    }
-
-    #[derive(Serialize, Deserialize)]
-    pub(super) struct Done {
-        pub(super) id: String,
-        pub(super) outcome: Outcome,
-        pub(super) hash: String,
-    }
-
-    #[derive(Serialize, Deserialize)]
-    pub(super) struct Error {
-        pub(super) message: String,
-    }
-
-    #[derive(Serialize, Deserialize)]
-    pub(super) struct Hello {
-        pub(super) version: String,
-        pub(super) keys: u64,
-    }
-
-    #[derive(Serialize, Deserialize)]
-    pub(super) struct Signatures {
-        pub(super) id: String,
-        pub(super) signatures: Vec<KeyAndSignature>,
-    }
-
-    #[derive(Serialize, Deserialize)]
-    pub(super) struct KeyAndSignature {
-        pub(super) key: String,
-        pub(super) signature: String,
-    }
-
-    #[derive(Serialize, Deserialize)]
-    pub(super) struct Refused {
-        pub(super) id: String,
-        pub(super) reason: String,
-    }
-}
-
 /// The text of a message, and its type. A struct is always an object here: JSON arrays are refused, which the
 /// deserializer alone would take as a struct's fields in order.
 fn open(bytes: &[u8]) -> Result<(&str, String), MessageError> {
-    let text = std::str::from_utf8(bytes).map_err(|_| MessageError::Field { field: "type" })?;
+    let text = std::str::from_utf8(bytes).map_err(|_| MessageError::NotAnObject)?;
     if !text.trim_start().starts_with('{') {
-        return Err(MessageError::Field { field: "type" });
+        return Err(MessageError::NotAnObject);
     }
     let kind: wire::Kind = serde_json::from_str(text)?;
     Ok((text, kind.kind))
@@ -442,162 +372,4 @@ impl FromSigner {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::napu::Napu;
-    use crate::ndau::PrivateKey;
-
-    const ID: &str = "000102030405060708090a0b0c0d0e0f";
-
-    fn id() -> RequestId {
-        RequestId::parse(ID.to_owned()).unwrap()
-    }
-
-    fn context() -> Context {
-        Context {
-            symbol: "NDAU_USDT".to_owned(),
-            trades: 3,
-            first_trade_id: "a\"\n".to_owned(),
-            last_trade_id: "c".to_owned(),
-        }
-    }
-
-    #[test]
-    fn every_message_reads_back_as_it_was_written() {
-        let key = PrivateKey::from_ed25519_seed(&[7; 32]);
-        let issue = Issue::new(Napu::NDAU, 9).unwrap();
-        let signature = key.sign(&issue.signable_bytes());
-        for message in [
-            ToSigner::SignTx(SignTx::new(
-                id(),
-                &issue,
-                vec![key.public().clone()],
-                context(),
-            )),
-            ToSigner::Done {
-                id: id(),
-                outcome: Outcome::NotNeeded,
-                hash: issue.hash().to_string(),
-            },
-            ToSigner::Error {
-                message: "no".to_owned(),
-            },
-        ] {
-            assert_eq!(
-                ToSigner::parse(message.to_json().as_bytes()).unwrap(),
-                message
-            );
-        }
-        for message in [
-            FromSigner::Hello {
-                version: "1".to_owned(),
-                keys: 2,
-            },
-            FromSigner::Signatures {
-                id: id(),
-                signatures: vec![(key.public().clone(), signature)],
-            },
-            FromSigner::Refused {
-                id: id(),
-                reason: "too much".to_owned(),
-            },
-            FromSigner::Error {
-                message: "no".to_owned(),
-            },
-        ] {
-            assert_eq!(
-                FromSigner::parse(message.to_json().as_bytes()).unwrap(),
-                message
-            );
-        }
-    }
-
-    #[test]
-    fn a_request_has_the_documents_form() {
-        let key = PrivateKey::from_ed25519_seed(&[7; 32]).public().clone();
-        let issue = Issue::new(Napu::NDAU, 9).unwrap();
-        let text =
-            ToSigner::SignTx(SignTx::new(id(), &issue, vec![key.clone()], context())).to_json();
-        assert_eq!(
-            text,
-            format!(
-                "{{\"type\":\"sign_tx\",\"id\":\"{ID}\",\"tx_type\":\"Issue\",\
-                 \"tx\":{{\"qty\":100000000,\"sequence\":9,\"signatures\":[]}},\"signing_keys\":[\"{key}\"],\
-                 \"context\":{{\"symbol\":\"NDAU_USDT\",\"trades\":3,\"first_trade_id\":\"a\\\"\\n\",\
-                 \"last_trade_id\":\"c\"}}}}"
-            )
-        );
-        let done = ToSigner::Done {
-            id: id(),
-            outcome: Outcome::Committed,
-            hash: "h".to_owned(),
-        };
-        assert_eq!(
-            done.to_json(),
-            format!(r#"{{"type":"done","id":"{ID}","outcome":"committed","hash":"h"}}"#)
-        );
-    }
-
-    #[test]
-    fn unknown_fields_are_ignored_and_the_transaction_is_kept_as_it_came() {
-        let text = format!(
-            r#" {{"x":[[]],"type":"sign_tx","id":"{ID}","tx_type":"Issue","tx":{{"qty": 1 ,"qty":2}},
-            "signing_keys":[],"context":{{"symbol":"","trades":0,"first_trade_id":"","last_trade_id":"","y":1}}}}"#
-        );
-        let Ok(ToSigner::SignTx(request)) = ToSigner::parse(text.as_bytes()) else {
-            panic!("{text}");
-        };
-        // Both quantities reach the reader of the transaction, which refuses them.
-        assert_eq!(request.tx, r#"{"qty": 1 ,"qty":2}"#);
-        assert!(Issue::parse_unsigned(&request.tx).is_err());
-    }
-
-    #[test]
-    fn hostile_json_is_refused() {
-        let deep = format!(
-            "{{\"type\":\"hello\",\"version\":\"\",\"keys\":{}1{}}}",
-            "[".repeat(9_000),
-            "]".repeat(9_000)
-        );
-        let many = format!(
-            r#"{{"type":"signatures","id":"{ID}","signatures":[{{"key":"npub","signature":"a"}}]}}"#
-        );
-        for text in [
-            "",
-            "null",
-            "[]",
-            "[\"hello\"]",
-            "\"hello\"",
-            "{}",
-            r#"{"type":"hello"}"#,
-            r#"{"type":"hello","version":"1","keys":-1}"#,
-            r#"{"type":"hello","version":"1","keys":1.5}"#,
-            r#"{"type":"hello","version":1,"keys":1}"#,
-            r#"{"type":"hello","version":"1","keys":18446744073709551616}"#,
-            r#"{"type":"hello","version":"1","keys":1,"keys":2}"#,
-            r#"{"type":"hello","type":"error","version":"1","keys":1,"message":""}"#,
-            r#"{"type":"hello","version":"1","keys":1} {}"#,
-            r#"{"type":"Hello","version":"1","keys":1}"#,
-            r#"{"type":"sign_tx"}"#,
-            r#"{"type":null}"#,
-            r#"{"type":"refused","id":"1","reason":""}"#,
-            r#"{"type":"refused","id":"000102030405060708090A0B0C0D0E0F","reason":""}"#,
-            r#"{"type":"refused","id":"000102030405060708090a0b0c0d0e0f"}"#,
-            r#"{"type":"signatures","id":"000102030405060708090a0b0c0d0e0f","signatures":[["a","b"]]}"#,
-            r#"{"type":"signatures","id":"000102030405060708090a0b0c0d0e0f","signatures":null}"#,
-            "{\"type\":\"error\",\"message\":\"\u{0}\"}",
-            &deep,
-            &many,
-        ] {
-            assert!(FromSigner::parse(text.as_bytes()).is_err(), "{text}");
-        }
-        assert!(FromSigner::parse(b"{\"type\":\"error\",\"message\":\"\xff\"}").is_err());
-    }
-
-    #[test]
-    fn an_unknown_type_is_named_on_one_short_line() {
-        let text = serde_json::json!({ "type": format!("a\nb{}", "x".repeat(900)) }).to_string();
-        let error = FromSigner::parse(text.as_bytes()).unwrap_err().to_string();
-        assert!(!error.contains('\n') && error.len() < 300, "{error}");
-    }
-}
+mod tests;

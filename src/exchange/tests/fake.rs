@@ -6,14 +6,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{Key, auth};
+use super::super::{DAY_MS, Key, auth};
 use crate::clock::Clock;
 use crate::http::{Error, Http, Request, Response};
 
 /// 2025-11-01T00:00:00Z.
 pub(super) const START_MS: u64 = 1_761_955_200_000;
-
-pub(super) const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// A clock that moves by what is slept, and by a millisecond each time the exchange is asked.
 pub(super) struct FakeClock {

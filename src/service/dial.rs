@@ -1,0 +1,180 @@
+//! From an address to an open WebSocket, within a time.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::time::{Duration, Instant};
+
+use tungstenite::client::ClientRequestBuilder;
+use tungstenite::http::Uri;
+use tungstenite::stream::MaybeTlsStream;
+use tungstenite::{HandshakeError, WebSocket, client_tls_with_config};
+
+use crate::signer::noise::NoiseError;
+use crate::signer::{SUB_PROTOCOL, websocket_config};
+
+/// From resolving the name to an encrypted connection, in total, beside what resolving takes.
+const DIAL_TIME: Duration = Duration::from_secs(5);
+/// How long each attempt to connect may take. While strangers crowd the listener, its host drops some attempts
+/// unseen, and repeats of one come late; fresh ones come soon.
+const KNOCKS: [Duration; 4] = [
+    Duration::from_millis(150),
+    Duration::from_millis(250),
+    Duration::from_millis(500),
+    DIAL_TIME,
+];
+
+/// A WebSocket of the protocol, over TLS or not.
+pub(super) type Socket = WebSocket<MaybeTlsStream<Line>>;
+
+/// A TCP stream whose reads end at a time, however slowly the other side sends.
+pub(super) struct Line {
+    tcp: TcpStream,
+    /// When reads begin to say that nothing is there.
+    pub(super) until: Instant,
+}
+
+impl Line {
+    fn remaining(&self) -> io::Result<Duration> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        // A limit of zero would mean none.
+        if left.is_zero() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(left.max(Duration::from_millis(1)))
+    }
+}
+
+impl Read for Line {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.remaining()?;
+        self.tcp.set_read_timeout(Some(left))?;
+        self.tcp.read(buffer)
+    }
+}
+
+impl Write for Line {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        self.tcp.write(buffer)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.tcp.flush()
+    }
+}
+
+/// Why a connection did not come to be.
+#[derive(Debug)]
+pub(super) enum DialError {
+    /// Nobody listens: the normal state while the integration has nothing to sign.
+    Idle,
+    /// The host does not answer or its name is not known.
+    Unreachable(io::Error),
+    /// Something answered that is not a WebSocket of this protocol, or too slowly.
+    WebSocket(Box<tungstenite::Error>),
+    /// The other side closed instead of answering the handshake: it does not know this service's identity.
+    Closed,
+    /// The other side does not hold the identity in `server_key`.
+    Noise(NoiseError),
+    /// It did not answer in time.
+    Slow,
+}
+
+impl fmt::Display for DialError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DialError::Idle => "nobody listens there now, as is normal between requests",
+            DialError::Unreachable(_) => "it cannot be reached",
+            DialError::WebSocket(_) => "it does not speak this protocol there",
+            DialError::Closed => {
+                "it closed the connection: is this service's identity on its list, and server_key its identity?"
+            }
+            DialError::Noise(_) => "it did not prove the identity in server_key",
+            DialError::Slow => "it did not answer in time",
+        })
+    }
+}
+
+impl StdError for DialError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            DialError::Unreachable(source) => Some(source),
+            DialError::WebSocket(source) => Some(source),
+            DialError::Noise(source) => Some(source),
+            DialError::Idle | DialError::Closed | DialError::Slow => None,
+        }
+    }
+}
+
+/// Connects to the first of the host's addresses that answers.
+fn connect(uri: &Uri, until: Instant) -> Result<TcpStream, DialError> {
+    let default = if uri.scheme_str() == Some("wss") {
+        443
+    } else {
+        80
+    };
+    let host = uri.host().unwrap_or_default();
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let port = uri.port_u16().unwrap_or(default);
+    let addresses: Vec<SocketAddr> = (host, port)
+        .to_socket_addrs()
+        .map_err(DialError::Unreachable)?
+        .collect();
+    let mut failure = io::Error::from(io::ErrorKind::NotFound);
+    for patience in KNOCKS {
+        for address in &addresses {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(DialError::Unreachable(failure));
+            }
+            match TcpStream::connect_timeout(address, left.min(patience)) {
+                Ok(stream) => return Ok(stream),
+                Err(error) => failure = error,
+            }
+        }
+        if failure.kind() != io::ErrorKind::TimedOut {
+            break;
+        }
+    }
+    Err(match failure.kind() {
+        io::ErrorKind::ConnectionRefused => DialError::Idle,
+        _ => DialError::Unreachable(failure),
+    })
+}
+
+/// Whether the other side was gone before its answer was whole.
+fn left_early(error: &tungstenite::Error) -> bool {
+    use tungstenite::error::ProtocolError::HandshakeIncomplete;
+    match error {
+        tungstenite::Error::Protocol(HandshakeIncomplete) => true,
+        tungstenite::Error::Io(error) => matches!(
+            error.kind(),
+            io::ErrorKind::ConnectionReset
+                | io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::BrokenPipe
+                | io::ErrorKind::UnexpectedEof
+        ),
+        _ => false,
+    }
+}
+
+/// Opens a WebSocket to `url`. Its reads end [`DIAL_TIME`] after the start, unless [`Line::until`] is set anew.
+pub(super) fn open(url: &Uri) -> Result<Socket, DialError> {
+    let until = Instant::now() + DIAL_TIME;
+    let tcp = connect(url, until)?;
+    let prepare = || {
+        tcp.set_nodelay(true)?;
+        tcp.set_write_timeout(Some(DIAL_TIME))
+    };
+    prepare().map_err(DialError::Unreachable)?;
+    let request = ClientRequestBuilder::new(url.clone()).with_sub_protocol(SUB_PROTOCOL);
+    let line = Line { tcp, until };
+    let handshake = client_tls_with_config(request, line, Some(websocket_config()), None);
+    let (socket, _) = handshake.map_err(|error| match error {
+        HandshakeError::Interrupted(_) => DialError::Slow,
+        HandshakeError::Failure(error) if left_early(&error) => DialError::Closed,
+        HandshakeError::Failure(error) => DialError::WebSocket(Box::new(error)),
+    })?;
+    Ok(socket)
+}
