@@ -222,6 +222,7 @@ impl Error {
             Error::Exchange(error) => error.exit(),
             Error::Chain(error) => error.exit(),
             Error::Signer(error) => error.exit(),
+            Error::Sales(sales::Error::Ahead { .. }) => Exit::Config,
             Error::Sales(_)
             | Error::HistoryWithoutCursor { .. }
             | Error::Unaccounted { .. }

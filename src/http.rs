@@ -114,8 +114,7 @@ impl fmt::Display for Error {
             Error::Timeout { url, within, stage } => {
                 write!(
                     f,
-                    "no whole answer from {url} within {} s (in stage: {stage})",
-                    within.as_secs_f32()
+                    "no whole answer from {url} within {within:?} (in stage: {stage})",
                 )
             }
             Error::TooLarge { url, max_bytes } => {

@@ -30,6 +30,8 @@
 pub mod args;
 pub mod clock;
 pub mod config;
+#[cfg(test)]
+mod documented;
 pub mod error;
 pub mod exchange;
 pub mod http;

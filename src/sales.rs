@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use crate::clock::utc;
 use crate::exchange::{Dialect, History, Side, Since, Trade, TradeId};
 use crate::napu::Napu;
 use crate::ndau::Address;
@@ -13,6 +14,9 @@ use crate::ndau::Address;
 /// How far behind its time the cursor still looks for trades that become visible late, or whose time is that of an
 /// order that rested long: six days, which with today fit into one question to the exchange.
 pub const LOOK_BACK_MS: u64 = 6 * 24 * 60 * 60 * 1000;
+
+/// How far clocks may disagree from one run to the next.
+const CLOCK_TOLERANCE_MS: u64 = 60_000;
 
 /// However old, so many of the newest decided trades are remembered: they prove that a new API key is of the same
 /// account.
@@ -183,6 +187,13 @@ pub enum Error {
         /// The present key.
         found: String,
     },
+    /// The cursor, or the moment that issuing starts at, has not come yet: a clock was wrong when it was made.
+    Ahead {
+        /// Where it is, in milliseconds since the epoch.
+        time_ms: u64,
+        /// Now, by the exchange's clock.
+        now_ms: u64,
+    },
     /// One sale alone is more than all the ndau there can be.
     Absurd {
         /// The sale.
@@ -209,6 +220,13 @@ impl fmt::Display for Error {
                 f,
                 "the cursor was made with API key {expected}, the present one is {found}, and it shows none of the \
                  trades that the cursor knows: this looks like another account's key"
+            ),
+            Error::Ahead { time_ms, now_ms } => write!(
+                f,
+                "the cursor is at {}, and now it is {}: what is sold until then would not be issued. Set the host's \
+                 clock; if nothing was issued yet, remove state/cursor.json and run init again",
+                utc(*time_ms),
+                utc(*now_ms)
             ),
             Error::Absurd { trade, quantity } => {
                 write!(
@@ -328,6 +346,18 @@ pub fn pick(
         }
     }
     let start = find_start(cursor.start, history)?;
+    let started_ms = match start {
+        Start::Time(time_ms) | Start::Found { time_ms, .. } => time_ms,
+        Start::Beginning | Start::Trade(_) => 0,
+    };
+    let reached_ms = cursor.at.as_ref().map_or(0, |at| at.time_ms);
+    let time_ms = started_ms.max(reached_ms);
+    if time_ms > history.now_ms.saturating_add(CLOCK_TOLERANCE_MS) {
+        return Err(Error::Ahead {
+            time_ms,
+            now_ms: history.now_ms,
+        });
+    }
     let horizon = history.now_ms.saturating_sub(settle_ms);
     let decided: BTreeSet<TradeId> = cursor.seen.iter().map(|seen| seen.id).collect();
     let new: Vec<&Trade> = history
@@ -480,7 +510,6 @@ mod tests {
             trades: trades.to_vec(),
             dialect: Dialect::V4,
             now_ms: NOW,
-            requests: 1,
         }
     }
 
@@ -592,9 +621,22 @@ mod tests {
         let trades = [sell(1, 20_000, 5)];
         let cursor = after(&fresh(), &take(&fresh(), &trades));
         let mut earlier = history(&trades);
-        earlier.now_ms = NOW - 3_600_000;
+        earlier.now_ms = NOW - 50_000;
         let picked = pick(&cursor, &earlier, place("key"), SETTLE).unwrap();
         assert_eq!(after(&cursor, &picked), cursor);
+    }
+
+    /// A start five minutes ahead of the clock dropped what was sold until then without a word.
+    #[test]
+    fn a_cursor_that_is_ahead_of_the_clock_is_refused() {
+        let trades = [sell(1, 20_000, 5)];
+        let start = Cursor::new(Start::Time(NOW + 300_000), "XND_USDT".to_owned());
+        let ahead = pick(&start, &history(&trades), place("key"), SETTLE);
+        assert!(matches!(ahead, Err(Error::Ahead { .. })));
+        let mut cursor = after(&fresh(), &take(&fresh(), &trades));
+        cursor.at.as_mut().unwrap().time_ms = NOW + 3_600_000;
+        let ahead = pick(&cursor, &history(&trades), place("key"), SETTLE);
+        assert!(matches!(ahead, Err(Error::Ahead { .. })));
     }
 
     #[test]
@@ -740,7 +782,7 @@ mod tests {
                 now += next(LOOK_BACK_MS / 3);
                 // A clock that now and then runs behind.
                 let now_ms = if next(5) == 0 {
-                    now - next(LOOK_BACK_MS / 10)
+                    now - next(CLOCK_TOLERANCE_MS)
                 } else {
                     now
                 };
@@ -756,7 +798,6 @@ mod tests {
                     trades: visible,
                     dialect: Dialect::V4,
                     now_ms,
-                    requests: 1,
                 };
                 let picked = pick(&cursor, &history, place("key"), SETTLE).unwrap();
                 if next(4) == 0 && picked.batch.is_some() {

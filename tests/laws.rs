@@ -141,7 +141,7 @@ proptest! {
         let issuer = Address::parse("ndnk4k58nnjz2dvwfwvikpjf2c66s476p6qhifjmfpptrq6y").unwrap();
         let place = Place { account: "key", network: "net", issuer: &issuer, issued: Napu::ZERO };
         let picked = |trades: &[Trade]| {
-            let history = History { trades: trades.to_vec(), dialect: Dialect::V4, now_ms: 1_700_001_000_000, requests: 1 };
+            let history = History { trades: trades.to_vec(), dialect: Dialect::V4, now_ms: 1_700_001_000_000 };
             pick(&cursor, &history, place, 0).unwrap()
         };
         let first = picked(&trades);

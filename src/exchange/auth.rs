@@ -16,7 +16,7 @@ fn hmac_hex(secret: &str, parts: &[&[u8]]) -> String {
 }
 
 /// `X-BM-SIGN` of the v4 dialect, over the very bytes that are sent.
-pub(super) fn v4_sign(key: &Key, timestamp_ms: u64, body: &[u8]) -> String {
+pub(crate) fn v4_sign(key: &Key, timestamp_ms: u64, body: &[u8]) -> String {
     let timestamp = timestamp_ms.to_string();
     hmac_hex(
         key.secret(),
@@ -31,7 +31,7 @@ pub(super) fn v4_sign(key: &Key, timestamp_ms: u64, body: &[u8]) -> String {
 }
 
 /// `client_secret` of the v2 dialect. The original client lowercased the access key and the secret; the document does not.
-pub(super) fn v2_client_secret(key: &Key) -> String {
+pub(crate) fn v2_client_secret(key: &Key) -> String {
     hmac_hex(
         key.secret(),
         &[

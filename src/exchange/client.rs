@@ -97,8 +97,8 @@ impl<'a> Client<'a> {
         Ok(History {
             trades: found.into_sorted(),
             dialect: spoken,
-            now_ms: session.run_now_ms(),
-            requests: session.requests(),
+            // The host's clock can have stepped back since the run began.
+            now_ms: session.run_now_ms().min(session.moment_ms()),
         })
     }
 

@@ -168,6 +168,11 @@ pub enum Error {
         /// What one answer can hold.
         limit: usize,
     },
+    /// The history does not end. No honest one is as long.
+    Endless {
+        /// How many requests were sent.
+        requests: u64,
+    },
     /// The list ended before all the trades that it says it has had come. Run again; ask the exchange if it repeats.
     Incomplete {
         /// How many different trades came.
@@ -228,6 +233,7 @@ impl Error {
             | Error::FilterIgnored { .. }
             | Error::Future { .. }
             | Error::Crowded { .. }
+            | Error::Endless { .. }
             | Error::Incomplete { .. }
             | Error::OrderNotFound { .. }
             | Error::WrongOrder { .. } => Exit::BadData,
@@ -387,6 +393,10 @@ impl fmt::Display for Error {
                 "there are {limit} trades or more around {}, as many as one answer can hold, so some may be missing: \
                  account for them from the account's statements",
                 utc(*time_ms)
+            ),
+            Error::Endless { requests } => write!(
+                f,
+                "the history does not end: {requests} requests brought only part of it (ask the exchange)"
             ),
             Error::Incomplete { read, total } => write!(
                 f,

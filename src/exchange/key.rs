@@ -187,7 +187,7 @@ impl Key {
     }
 
     #[cfg(test)]
-    pub(super) fn for_tests(access: &str, secret: &str, memo: &str) -> Key {
+    pub(crate) fn for_tests(access: &str, secret: &str, memo: &str) -> Key {
         Key {
             access: Secret::new(access.to_owned()),
             secret: Secret::new(secret.to_owned()),

@@ -28,6 +28,8 @@ use std::fmt;
 
 use crate::napu::Napu;
 
+#[cfg(test)]
+pub(crate) use auth::{v2_client_secret, v4_sign};
 pub use client::Client;
 pub use error::Error;
 pub use failure::Said;
@@ -135,6 +137,4 @@ pub struct History {
     pub dialect: Dialect,
     /// The run's now; by the exchange's clock (half a second into the past) if ours had to be corrected.
     pub now_ms: u64,
-    /// How many requests it took.
-    pub requests: u64,
 }

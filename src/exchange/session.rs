@@ -34,6 +34,9 @@ const MAX_BYTES: u64 = 16 * 1024 * 1024;
 /// Real keys have 32 characters and more. What is much shorter would be found in innocent words.
 const SHORTEST_CREDENTIAL: usize = 8;
 
+/// No honest history takes as many; at five a second they are an hour.
+const MOST_REQUESTS: u64 = 20_000;
+
 /// How many requests pass between two lines about progress; that many take a second or two.
 const REPORT_EVERY: u64 = 20;
 
@@ -76,11 +79,6 @@ impl<'a> Session<'a> {
 
     pub fn key(&self) -> &'a Key {
         self.key
-    }
-
-    /// How many requests were sent.
-    pub fn requests(&self) -> u64 {
-        self.requests
     }
 
     /// Whether any question was answered yet.
@@ -147,6 +145,12 @@ impl<'a> Session<'a> {
         let mut pauses = PAUSES.iter();
         let (mut tries, mut waits) = (0, 0);
         loop {
+            if self.requests >= MOST_REQUESTS {
+                return Err(Error::Endless {
+                    requests: self.requests,
+                }
+                .into());
+            }
             self.keep_pace();
             let mut request = build(self, self.moment_ms());
             let url = http::without_query(&request.url).to_owned();

@@ -26,6 +26,8 @@ pub use message::{Context, Outcome};
 
 // What the two sides share, for the signing service's room.
 pub(crate) use identity::pair_toml;
+#[cfg(test)]
+pub(crate) use identity::x25519_public;
 pub(crate) use socket::{Lost, close, read, websocket_config, write};
 
 /// The WebSocket sub-protocol that both sides name.

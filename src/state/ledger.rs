@@ -67,7 +67,7 @@ pub struct Ledger {
 
 impl Ledger {
     /// The ledger in the file's content, with every hash and sum checked.
-    pub(super) fn parse(bytes: &[u8]) -> Result<Ledger, String> {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Ledger, String> {
         let whole = bytes
             .iter()
             .rposition(|byte| *byte == b'\n')
