@@ -1,6 +1,10 @@
 //! Laws of the formats, tried on many random values: what holds for every key, amount, message and history.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test stops on the spot"
+)]
 
 use bitmart_issuer::exchange::{Dialect, History, Side, Trade, TradeId};
 use bitmart_issuer::napu::Napu;
@@ -85,7 +89,7 @@ proptest! {
     fn sums_are_those_of_wider_integers(amounts in vec(any_napu(), 0..40)) {
         let wide: u128 = amounts.iter().map(|amount| u128::from(amount.get())).sum();
         let sum = Napu::sum(amounts.iter().copied());
-        prop_assert_eq!(sum.map(|sum| u128::from(sum.get())), (wide <= i64::MAX as u128).then_some(wide));
+        prop_assert_eq!(sum.map(|sum| u128::from(sum.get())), (wide <= u128::from(i64::MAX.unsigned_abs())).then_some(wide));
     }
 
     #[test]
@@ -130,9 +134,9 @@ proptest! {
     ) {
         let mut trades: Vec<Trade> = trades
             .into_iter()
-            .enumerate()
-            .map(|(number, (time_ms, napu, sale))| Trade {
-                id: TradeId { trade: number as u64, order: 1 },
+            .zip(0..)
+            .map(|((time_ms, napu, sale), trade)| Trade {
+                id: TradeId { trade, order: 1 },
                 time_ms: 1_700_000_000_000 + time_ms,
                 side: if sale { Side::Sell { quantity: Napu::new(napu).unwrap() } } else { Side::Buy },
             })

@@ -107,7 +107,7 @@ pub(super) fn encode(algorithm: Algorithm, data: &[u8]) -> Zeroizing<String> {
 
 /// The bytes of `text`, which is in lower case and, as all that the chain writes, a whole number of 8-letter groups.
 pub(super) fn base32(text: &str) -> Option<Zeroizing<Vec<u8>>> {
-    if text.len() > MAX_CHARS || text.len() % 8 != 0 {
+    if text.len() > MAX_CHARS || !text.len().is_multiple_of(8) {
         return None;
     }
     BASE32.decode(text.as_bytes()).ok().map(Zeroizing::new)

@@ -4,7 +4,8 @@
     missing_docs,
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    clippy::as_conversions
+    clippy::as_conversions,
+    reason = "a test stops on the spot"
 )]
 
 mod chain;
