@@ -437,6 +437,9 @@ fn a_cursor_older_than_the_ledger_issues_nothing_twice() {
     let id = place.exchange.sell("5").id;
     place.run().expect(0, "issued", "5");
     place.write("state/cursor.json", &old, 0o600);
+    place.run().fails(65, &["accounts for 0"]);
+    // Where others issue too, the ledger still knows its own.
+    place.configure("", "sole_issuer = false", "");
     place.run().fails(
         65,
         &[&id.to_string(), "the ledger says", "cursor.json is older"],
