@@ -56,6 +56,7 @@ fn main() {
         network: "net",
         issuer: &issuer,
         issued: Napu::ZERO,
+        ledger: "",
     };
     let fresh = Cursor::new(Start::Beginning, "XND_USDT".to_owned());
     let picked = pick(&fresh, &history, place, 0).unwrap();

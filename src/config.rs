@@ -12,6 +12,7 @@ use crate::exchange::{Key, KeyError};
 use crate::ndau::PublicKey;
 use crate::ndau::issue::MAX_SIGNATURES;
 use crate::signer::{Endpoint, Identity, IdentityError};
+use crate::state::{Disk, HostDisk};
 
 /// The file that `init` writes.
 pub const TEMPLATE: &str = include_str!("issuer.toml");
@@ -120,7 +121,8 @@ impl fmt::Display for Error {
             Error::Missing { path } => {
                 write!(
                     f,
-                    "there is no configuration at {}: `bitmart-issuer init` writes one",
+                    "there is no configuration at {}: give --config if it is elsewhere; the first time, `bitmart-issuer \
+                 init` writes one",
                     path.display()
                 )
             }
@@ -201,7 +203,7 @@ struct FileSigner {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a text or a list of texts")]
 enum OneOrMany {
     One(String),
     Many(Vec<String>),
@@ -220,32 +222,39 @@ pub fn root(config: &Path) -> PathBuf {
 impl Config {
     /// Reads and checks the configuration. No key file is opened.
     pub fn load(path: &Path) -> Result<Config, Error> {
-        let text = std::fs::read_to_string(path).map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => Error::Missing {
-                path: path.to_owned(),
-            },
+        let path = &std::path::absolute(path).map_err(|source| {
+            let path = path.to_owned();
+            Error::Read { path, source }
+        })?;
+        let bytes = HostDisk.read(path).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => Error::Missing { path: path.clone() },
             _ => Error::Read {
-                path: path.to_owned(),
+                path: path.clone(),
                 source,
             },
+        })?;
+        let text = String::from_utf8(bytes).map_err(|_| Error::Toml {
+            path: path.clone(),
+            line: None,
+            message: "it is not UTF-8 text".to_owned(),
         })?;
         Config::parse(path, &text)
     }
 
-    fn parse(path: &Path, text: &str) -> Result<Config, Error> {
+    pub(crate) fn parse(path: &Path, text: &str) -> Result<Config, Error> {
         let file: File = toml::from_str(text).map_err(|error| Error::Toml {
             path: path.to_owned(),
             line: error
                 .span()
                 .and_then(|span| text.get(..span.start))
                 .map(|before| before.matches('\n').count() + 1),
-            message: error.message().to_owned(),
+            message: without_private_keys(error.message()),
         })?;
         let wrong = |key: &'static str| {
             move |what: &dyn fmt::Display| Error::Value {
                 path: path.to_owned(),
                 key,
-                what: what.to_string(),
+                what: without_private_keys(&what.to_string()),
             }
         };
         let root = root(path);
@@ -353,10 +362,9 @@ impl Config {
         let mut found = Vec::new();
         for file in std::fs::read_dir(&folder).map_err(read)? {
             let path = file.map_err(read)?.path();
-            if path
-                .file_name()
-                .is_some_and(|name| name.to_string_lossy().ends_with(".apikey.json"))
-            {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            // What editors leave behind starts with a dot.
+            if name.ends_with(".apikey.json") && !name.starts_with('.') {
                 found.push(path);
             }
         }
@@ -384,6 +392,18 @@ impl Config {
             what,
         }
     }
+}
+
+/// `text` without the private keys in it: they do not belong into this file, and its errors quote it.
+fn without_private_keys(text: &str) -> String {
+    let is_key = |c: char| c.is_ascii_alphanumeric();
+    let mut parts = text.split("npvt");
+    let mut shown = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        shown.push_str("npvt…");
+        shown.push_str(part.trim_start_matches(is_key));
+    }
+    shown
 }
 
 fn symbol(text: &str) -> Result<String, String> {
@@ -428,7 +448,7 @@ fn public_keys(texts: &[String]) -> Result<Vec<PublicKey>, String> {
 }
 
 /// A time like `10s`, `2m` or `500ms`, at least `least` and at most a day.
-fn duration(text: &str, least: Duration) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str, least: Duration) -> Result<Duration, String> {
     let longest = Duration::from_secs(24 * 60 * 60);
     let signed: jiff::SignedDuration = text
         .parse()
@@ -489,6 +509,25 @@ mod tests {
             ("x/bitmart/test.toml", "x"),
         ] {
             assert_eq!(root(Path::new(config)), Path::new(expected), "{config}");
+        }
+    }
+
+    /// Errors quote what they complain about, and that was the key itself, into cron's mail.
+    #[test]
+    fn a_private_key_in_the_wrong_place_is_not_repeated() {
+        let key = format!("npvt{}", "a2b3".repeat(25));
+        let base = "symbol = \"XND_USDT\"\n[ndau]\napi = \"http://h\"\n";
+        for text in [
+            format!("{base}[signer]\nallowed = [\"{key}\"]\n"),
+            format!("{base}signing_keys = [\"{key}\"]\n"),
+            format!("{base}signatures = \"{key}\"\n"),
+            format!("{base}{key} = 1\n"),
+            base.replace("XND_USDT", &key),
+            base.replace("http://h", &format!("http://{key}@h")),
+        ] {
+            let error = parse(&text).unwrap_err();
+            let told = format!("{} {error:?}", crate::error::chain(&error));
+            assert!(told.contains("npvt…") && !told.contains("a2b3"), "{told}");
         }
     }
 

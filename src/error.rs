@@ -66,6 +66,15 @@ pub enum Error {
     },
     /// The state folder.
     State(state::Error),
+    /// The `Issue` is on the chain, and could not be written down here.
+    NotWrittenDown {
+        /// Its hash.
+        hash: TxHash,
+        /// Its block.
+        height: u64,
+        /// What failed.
+        source: state::Error,
+    },
     /// The exchange.
     Exchange(exchange::Error),
     /// The trades.
@@ -218,7 +227,7 @@ impl Error {
             | Error::OtherIssuer { .. } => Exit::Config,
             Error::FromNeeded { .. } => Exit::Usage,
             Error::Write { .. } => Exit::Disk,
-            Error::State(error) => error.exit(),
+            Error::State(error) | Error::NotWrittenDown { source: error, .. } => error.exit(),
             Error::Exchange(error) => error.exit(),
             Error::Chain(error) => error.exit(),
             Error::Signer(error) => error.exit(),
@@ -268,7 +277,8 @@ impl fmt::Display for Error {
             Error::KeyCount { keys, needed } => {
                 write!(
                     f,
-                    "{needed} signatures are wanted, and there are {keys} keys to sign (the chain takes 1 to 16)"
+                    "{needed} of {keys} keys are to sign; the chain takes 1 to 16 signatures, each by another key (see \
+                 ndau.signing_keys and ndau.signatures)"
                 )
             }
             Error::FromNeeded { folder } => write!(
@@ -286,6 +296,11 @@ impl fmt::Display for Error {
             Error::LedgerOverflows => f.write_str("the ledger adds up to more ndau than can be"),
             Error::Write { path, .. } => write!(f, "cannot write {}", path.display()),
             Error::State(_) => f.write_str("the state"),
+            Error::NotWrittenDown { hash, height, .. } => write!(
+                f,
+                "the Issue {hash} is on the chain, in block {height}, and could not be written down here; mend that, and \
+                 the next run writes it down"
+            ),
             Error::Exchange(_) => f.write_str("the exchange"),
             Error::Sales(_) => f.write_str("the trades"),
             Error::IssuedBefore { trade, hash } => write!(
@@ -393,7 +408,7 @@ impl StdError for Error {
         match self {
             Error::Config(source) => Some(source),
             Error::Write { source, .. } => Some(source),
-            Error::State(source) => Some(source),
+            Error::State(source) | Error::NotWrittenDown { source, .. } => Some(source),
             Error::Exchange(source) => Some(source),
             Error::Sales(source) => Some(source),
             Error::Chain(source) => Some(source),
@@ -545,12 +560,24 @@ impl Exit {
     }
 }
 
-/// `error` and its causes on one line, joined by `: `.
+/// The text of one error without control characters, cut where no honest one ends.
+fn one_line(error: &dyn StdError) -> String {
+    let text = error.to_string();
+    let clean = |c: char| if c.is_control() { ' ' } else { c };
+    let mut line: String = text.chars().map(clean).take(1000).collect();
+    if line.len() < text.len() {
+        line.push('…');
+    }
+    line
+}
+
+/// `error` and its causes on one line, joined by `: `. What they quote of others' bytes cannot break that line, or make
+/// it endless.
 pub fn chain(error: &dyn StdError) -> String {
-    let mut line = error.to_string();
+    let mut line = one_line(error);
     let mut next = error.source();
     while let Some(cause) = next {
-        let text = cause.to_string();
+        let text = one_line(cause);
         // Some libraries repeat their cause in their own text.
         if !line.ends_with(&text) {
             let _ = write!(line, ": {text}");

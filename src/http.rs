@@ -6,13 +6,13 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use ureq::Agent;
 use ureq::config::Config;
 use ureq::http::Uri;
 use ureq::tls::TlsConfig;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::time::Duration as UreqDuration;
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
-use ureq::{Agent, Timeout};
 
 /// What every server sees as our name. Default names of HTTP libraries are turned away by the exchange's front.
 pub const USER_AGENT: &str = concat!("bitmart-issuer/", env!("CARGO_PKG_VERSION"));
@@ -62,13 +62,24 @@ impl Response {
 pub fn excerpt(text: &str) -> String {
     let clean: String = text
         .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
+        .map(|c| {
+            if c.is_control() || is_invisible(c) {
+                ' '
+            } else {
+                c
+            }
+        })
         .collect();
     let line = clean.split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(200) {
         Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default()),
         None => line,
     }
+}
+
+/// Characters that turn or hide what stands beside them on a terminal.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 /// Where requests go: the seam under everything that speaks HTTP.
@@ -89,8 +100,6 @@ pub enum Error {
         url: String,
         /// The limit.
         within: Duration,
-        /// Which stage the limit ran out in.
-        stage: Timeout,
     },
     /// The answer is longer than any honest one.
     TooLarge {
@@ -111,11 +120,8 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Timeout { url, within, stage } => {
-                write!(
-                    f,
-                    "no whole answer from {url} within {within:?} (in stage: {stage})",
-                )
+            Error::Timeout { url, within } => {
+                write!(f, "no whole answer from {url} within {within:?}",)
             }
             Error::TooLarge { url, max_bytes } => {
                 write!(f, "the answer of {url} is larger than {max_bytes} bytes")
@@ -186,10 +192,9 @@ impl Http for UreqHttp {
             Err(error) => log::debug!("{method} {url}: failed in {elapsed} ms: {error}"),
         }
         answer.map_err(|source| match source {
-            ureq::Error::Timeout(stage) => Error::Timeout {
+            ureq::Error::Timeout(_) => Error::Timeout {
                 url,
                 within: request.within,
-                stage,
             },
             ureq::Error::BodyExceedsLimit(max_bytes) => Error::TooLarge { url, max_bytes },
             source => Error::Failed { url, source },
@@ -272,7 +277,7 @@ mod tests {
 
     #[test]
     fn an_excerpt_is_one_short_line() {
-        assert_eq!(excerpt("a\r\nb\u{1b}[31m  c"), "a b [31m c");
+        assert_eq!(excerpt("a\r\nb\u{1b}[31m  c\u{202e}d"), "a b [31m c d");
         assert_eq!(excerpt(&"é".repeat(500)).chars().count(), 201);
     }
 

@@ -14,30 +14,27 @@ use crate::sales::{Cursor, Start};
 use crate::signer::Identity;
 use crate::state::{Disk, Folder, HostDisk, Locked};
 
-/// What `init` found and made, a line each, and the identity.
-#[derive(Debug)]
-pub struct Made {
-    /// A line per file.
-    pub lines: Vec<String>,
-    /// The identity's `npub…`.
-    pub npub: String,
-}
-
-/// Writes the configuration, the identity and the cursor where they are missing.
+/// Writes the configuration, the identity and the cursor where they are missing, and gives `tell` a line about each as
+/// it goes. Returns the identity's `npub…`.
 pub fn init(
     path: &Path,
     from: Option<From>,
     disk: &dyn Disk,
     clock: &dyn Clock,
-) -> Result<Made, Error> {
-    let mut lines = Vec::new();
+    tell: &dyn Fn(&str),
+) -> Result<String, Error> {
+    let absolute = std::path::absolute(path);
+    let path = &absolute.map_err(|source| Error::Write {
+        path: path.to_owned(),
+        source,
+    })?;
     if write_new(path, 0o644, config::TEMPLATE.as_bytes())? {
-        lines.push(format!(
+        tell(&format!(
             "wrote {}: look through it, and set signer.allowed",
             path.display()
         ));
     } else {
-        lines.push(format!("{} is there already", path.display()));
+        tell(&format!("{} is there already", path.display()));
     }
     let config = Config::load(path)?;
 
@@ -45,23 +42,26 @@ pub fn init(
     let fresh =
         Identity::generate().map_err(|error| Error::Config(config::Error::Identity(error)))?;
     if write_new(file, 0o600, fresh.to_toml().expose().as_bytes())? {
-        lines.push(format!(
-            "wrote {}: the identity that the signing service knows this side by",
-            file.display()
+        let file = file.display();
+        tell(&format!(
+            "wrote {file}: the identity that the signing service knows this side by"
         ));
     } else {
-        lines.push(format!("{} is there already", file.display()));
+        tell(&format!("{} is there already", file.display()));
     }
     let identity = config.load_identity()?;
 
+    let state = config.state_dir.display();
     make_folder(&config.state_dir)?;
     let folder = Folder::new(disk, &config.state_dir);
     let locked = Locked::take(folder)?;
     match (folder.has_cursor()?, from) {
-        (true, _) => lines.push(format!(
-            "the cursor in {} is there already",
-            config.state_dir.display()
-        )),
+        (true, None) => tell(&format!("the cursor in {state} is there already")),
+        (true, Some(_)) => {
+            tell(&format!(
+                "the cursor in {state} is there already: --from was NOT used"
+            ));
+        }
         (false, _) if folder.has_history()? => {
             return Err(Error::HistoryWithoutCursor {
                 folder: config.state_dir.clone(),
@@ -78,16 +78,13 @@ pub fn init(
                 From::Start(start) => start,
             };
             locked.store_cursor(&Cursor::new(start, config.symbol.clone()))?;
-            lines.push(format!(
-                "wrote the cursor: to be issued is what was sold {}",
-                report::start(start)
+            let start = report::start(start);
+            tell(&format!(
+                "wrote the cursor: to be issued is what was sold {start}"
             ));
         }
     }
-    Ok(Made {
-        lines,
-        npub: identity.public().to_string(),
-    })
+    Ok(identity.public().to_string())
 }
 
 /// Writes a file that is not there yet, durably and whole; `false` if it is there.
@@ -99,22 +96,17 @@ fn write_new(path: &Path, mode: u32, bytes: &[u8]) -> Result<bool, Error> {
     if path.try_exists().map_err(failed)? {
         return Ok(false);
     }
-    if let Some(folder) = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-    {
-        make_folder(folder)?;
-    }
-    // Written under another name first, so that a crash leaves no half of it.
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    make_folder(folder)?;
+    // Written under a name of this process alone first, so that nobody ever sees half of it.
     let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".tmp");
+    temporary.push(format!(".{}.tmp", std::process::id()));
     let temporary = PathBuf::from(temporary);
     let write = || -> io::Result<bool> {
         let mut options = OpenOptions::new();
         let mut file = options
             .write(true)
-            .create(true)
-            .truncate(true)
+            .create_new(true)
             .mode(mode)
             .open(&temporary)?;
         file.write_all(bytes)?;
@@ -125,10 +117,13 @@ fn write_new(path: &Path, mode: u32, bytes: &[u8]) -> Result<bool, Error> {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
             Err(error) => return Err(error),
         };
-        std::fs::remove_file(&temporary)?;
+        HostDisk.sync_folder(folder)?;
         Ok(linked)
     };
-    write().map_err(failed)
+    let written = write();
+    // What stays behind of a failure would only be in the way.
+    let _ = std::fs::remove_file(&temporary);
+    written.map_err(failed)
 }
 
 /// Makes a folder where there is none, durably.
@@ -146,8 +141,6 @@ fn make_folder(path: &Path) -> Result<(), Error> {
         .mode(0o700)
         .create(path)
         .map_err(failed)?;
-    match path.parent().filter(|above| !above.as_os_str().is_empty()) {
-        Some(above) => HostDisk.sync_folder(above).map_err(failed),
-        None => HostDisk.sync_folder(Path::new(".")).map_err(failed),
-    }
+    let above = path.parent().unwrap_or(Path::new("/"));
+    HostDisk.sync_folder(above).map_err(failed)
 }

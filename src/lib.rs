@@ -21,7 +21,7 @@
 //!
 //! napu        exact amounts                 secret   what must not be printed
 //! http        one request, one answer       clock    the time
-//! logging     what goes to stderr
+//! logging     what is logged                terminal what both programs do with arguments and streams
 //! ```
 //!
 //! Read in this order: `run`, `settle`, `state`, then the room you came for. Imports point downwards, and only `run` sees
@@ -34,6 +34,8 @@ pub mod config;
 mod documented;
 pub mod error;
 pub mod exchange;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 pub mod http;
 pub mod init;
 pub mod logging;
@@ -48,5 +50,6 @@ pub mod settle;
 pub mod signer;
 pub mod state;
 pub mod status;
+pub mod terminal;
 #[cfg(test)]
 mod vectors;

@@ -103,20 +103,24 @@ impl Napu {
     /// Reads an amount as an exchange writes it: a JSON number's grammar, so with an exponent if it likes and any
     /// number of places, as long as the value is a whole number of napu. Leading zeros are decimal.
     pub fn parse_amount(text: &str) -> Result<Napu, ParseNapuError> {
-        if let Some(rest) = text.strip_prefix('-') {
-            return Err(Napu::parse_amount(rest)
-                .err()
-                .unwrap_or(ParseNapuError::Negative));
+        // One sign, and not by calling itself: a text of nothing but signs must not use up the stack.
+        match text.strip_prefix('-') {
+            Some(rest) => Err(unsigned(rest).err().unwrap_or(ParseNapuError::Negative)),
+            None => unsigned(text),
         }
-        let (mantissa, exponent) = match text.split_once(['e', 'E']) {
-            Some((mantissa, exponent)) => (mantissa, exponent_of(exponent)?),
-            None => (text, 0),
-        };
-        match mantissa.split_once('.') {
-            Some(("", _) | (_, "")) => Err(ParseNapuError::NotANumber),
-            Some((whole, places)) => exact(whole, places, exponent),
-            None => exact(mantissa, "", exponent),
-        }
+    }
+}
+
+/// An amount in a JSON number's grammar, without a sign.
+fn unsigned(text: &str) -> Result<Napu, ParseNapuError> {
+    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, exponent_of(exponent)?),
+        None => (text, 0),
+    };
+    match mantissa.split_once('.') {
+        Some(("", _) | (_, "")) => Err(ParseNapuError::NotANumber),
+        Some((whole, places)) => exact(whole, places, exponent),
+        None => exact(mantissa, "", exponent),
     }
 }
 
@@ -176,6 +180,14 @@ mod tests {
     use super::*;
     use crate::vectors::group;
     use serde_json::Value;
+
+    /// Each sign was once read by one more call, so that 16 MB of them in an exchange's answer ended the program.
+    #[test]
+    fn a_text_of_nothing_but_signs_is_refused_in_one_step() {
+        for text in ["-".repeat(4_000_000), "--1".to_owned(), "-+1".to_owned()] {
+            assert_eq!(Napu::parse_amount(&text), Err(ParseNapuError::NotANumber));
+        }
+    }
 
     #[test]
     fn quantities_parse_as_the_chain_parses_them() {

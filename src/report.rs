@@ -56,6 +56,8 @@ pub struct Report {
     pub before: Option<Cursor>,
     /// The cursor after.
     pub after: Option<Cursor>,
+    /// Whether the exchange was left alone, because a batch is in flight.
+    pub exchange_not_asked: bool,
     /// What a dry run has to say beside that.
     pub notes: Vec<String>,
 }
@@ -142,13 +144,13 @@ impl Report {
                 .unwrap_or(Value::Null),
         );
         put("cursor", self.cursor().map_or(Value::Null, cursor_json));
+        put("notes", json!(self.notes));
         if matches!(result, Ok(Outcome::DryRun)) {
             put(
                 "signable_bytes",
                 json!(self.issue.map(|issue| hex::encode(issue.signable_bytes()))),
             );
             put("batch", self.sales.iter().map(sale_json).collect());
-            put("notes", json!(self.notes));
         }
         Value::Object(object).to_string()
     }
@@ -222,7 +224,9 @@ impl fmt::Display for Story<'_> {
             }
             (Outcome::DryRun, None) => f.write_str("dry run: nothing to issue")?,
         }
-        if *outcome != Outcome::Settled {
+        if report.exchange_not_asked {
+            f.write_str("; the exchange was not asked")?;
+        } else if *outcome != Outcome::Settled {
             write!(f, "; {}", counted(report.trades, "new trade"))?;
             if report.waiting > 0 {
                 write!(f, ", {} too young", report.waiting)?;

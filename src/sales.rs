@@ -78,6 +78,8 @@ pub struct At {
     pub issuer: Address,
     /// The chain's total issued, as far as this folder can account for it.
     pub issued: Napu,
+    /// The hash of the ledger's last line when this was written.
+    pub ledger: String,
 }
 
 /// A sale to be issued.
@@ -322,6 +324,8 @@ pub struct Place<'a> {
     pub issuer: &'a Address,
     /// The chain's total issued.
     pub issued: Napu,
+    /// The hash of the ledger's last line.
+    pub ledger: &'a str,
 }
 
 /// Decides what of `history` is to be issued now; trades younger than `settle_ms` wait.
@@ -416,6 +420,7 @@ pub fn pick(
         network: place.network.to_owned(),
         issuer: place.issuer.clone(),
         issued: place.issued,
+        ledger: place.ledger.to_owned(),
     };
     let trades = sales.len() + others.len();
     let batch = Batch::new(sales);
@@ -527,6 +532,7 @@ mod tests {
             network: "net",
             issuer: &ISSUER,
             issued: Napu::ZERO,
+            ledger: "",
         }
     }
 

@@ -98,11 +98,25 @@ pub fn read_private(path: &Path) -> Result<Secret<String>, FileError> {
         path: path.to_owned(),
         found,
     };
+    // Opening a pipe would wait for somebody to write to it.
+    if std::fs::metadata(path).map_err(read_error)?.is_file() {
+        read_file(path)
+    } else {
+        Err(not_a_key_file("not a regular file"))
+    }
+}
+
+fn read_file(path: &Path) -> Result<Secret<String>, FileError> {
+    let read_error = |source| FileError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let not_a_key_file = |found| FileError::NotAKeyFile {
+        path: path.to_owned(),
+        found,
+    };
     let file = File::open(path).map_err(read_error)?;
     let metadata = file.metadata().map_err(read_error)?;
-    if !metadata.is_file() {
-        return Err(not_a_key_file("not a regular file"));
-    }
     let mode = metadata.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
         return Err(FileError::Exposed {

@@ -88,7 +88,9 @@ impl fmt::Display for Next {
                 f,
                 "it is applied, in block {height}; a run would write that down"
             ),
-            Next::Submit { .. } => f.write_str("it is not applied; a run would submit it"),
+            Next::Submit { .. } => f.write_str(
+                "it is not applied; a run would have it signed, if it is not, and submit it",
+            ),
             Next::Replace { sales } => {
                 write!(
                     f,

@@ -114,7 +114,7 @@ impl fmt::Display for Status {
             let (issue, sales) = (&one.issue, counted(one.sales, "sale"));
             writeln!(
                 f,
-                "in flight {} ndau for {sales}, sequence {}, {}, {signed}; the next run settles it",
+                "in flight {} ndau for {sales}, sequence {}, {}, {signed}; the next run goes on with it",
                 issue.quantity(),
                 issue.sequence(),
                 issue.hash()

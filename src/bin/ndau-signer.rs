@@ -1,15 +1,14 @@
 //! The signing service: `argv`, the logger, the run, the exit code.
 
-use std::error::Error;
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use argh::{FromArgValue, FromArgs};
 use bitmart_issuer::clock::SystemClock;
-use bitmart_issuer::error::{Exit, chain};
+use bitmart_issuer::error::Exit;
 use bitmart_issuer::ndau::Algorithm;
 use bitmart_issuer::service::{Config, Until, keygen, run};
+use bitmart_issuer::terminal;
 use log::LevelFilter;
 
 /// Holds the keys that can issue ndau, and signs what the integration asks for. It dials out to the integration,
@@ -102,39 +101,25 @@ impl FromArgValue for Kind {
     }
 }
 
+const PROGRAM: &str = "ndau-signer";
+
 fn main() -> ExitCode {
-    // A panic is a bug, and the operator's table has a code for that; its message is on stderr already.
-    let exit = std::panic::catch_unwind(command).unwrap_or(Exit::Bug);
-    ExitCode::from(exit.code())
+    terminal::main(command)
 }
 
 fn command() -> Exit {
-    // Not UTF-8: argh takes text only. No option of this program needs anything else.
-    let arguments: Vec<String> = std::env::args_os()
-        .skip(1)
-        .map(|argument| argument.to_string_lossy().into_owned())
-        .collect();
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let arguments = match Arguments::from_args(&["ndau-signer"], &arguments) {
+    let arguments: Arguments = match terminal::arguments(PROGRAM) {
         Ok(arguments) => arguments,
-        Err(early) if early.status.is_ok() => return print(&early.output),
-        Err(early) => {
-            eprintln!(
-                "{}\nRun ndau-signer --help for more.",
-                early.output.trim_end()
-            );
-            return Exit::Usage;
-        }
+        Err(exit) => return exit,
     };
     match arguments.command {
-        _ if arguments.version => print(concat!("ndau-signer ", env!("CARGO_PKG_VERSION"), "\n")),
-        None => {
-            eprintln!("A command is missing: run or keygen.\nRun ndau-signer --help for more.");
-            Exit::Usage
+        _ if arguments.version => {
+            terminal::print(PROGRAM, concat!("ndau-signer ", env!("CARGO_PKG_VERSION")))
         }
+        None => terminal::usage(PROGRAM, "one of `run` and `keygen` is needed"),
         Some(Command::Keygen(keygen_arguments)) => match keygen(keygen_arguments.algorithm.0) {
-            Ok(pair) => print(pair.expose()),
-            Err(error) => fail(&error, error.exit()),
+            Ok(pair) => terminal::print(PROGRAM, pair.expose().trim_end()),
+            Err(error) => terminal::fail(PROGRAM, &error, error.exit()),
         },
         Some(Command::Run(arguments)) => {
             bitmart_issuer::logging::start(LevelFilter::Info);
@@ -145,31 +130,8 @@ fn command() -> Exit {
             };
             match Config::load(&arguments.config) {
                 Ok(config) => run(&config, &SystemClock, until),
-                Err(error) => fail(&error, error.exit()),
+                Err(error) => terminal::fail(PROGRAM, &error, error.exit()),
             }
-        }
-    }
-}
-
-/// To stderr and not to the log, which `RUST_LOG` may have switched off.
-fn fail(error: &dyn Error, exit: Exit) -> Exit {
-    eprintln!(
-        "ndau-signer: {} [{}: {}]",
-        chain(error),
-        exit.code(),
-        exit.name()
-    );
-    exit
-}
-
-/// Writes to stdout, whose reader may be gone.
-fn print(text: &str) -> Exit {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Ok(()) => Exit::Done,
-        Err(error) => {
-            eprintln!("ndau-signer: cannot write: {error}");
-            Exit::Unavailable
         }
     }
 }

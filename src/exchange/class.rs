@@ -7,7 +7,7 @@ use crate::http::Response;
 
 /// The questions we ask, by what their answers look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Call {
+pub(crate) enum Call {
     /// `POST /spot/v4/query/trades`.
     V4Trades,
     /// `GET /system/time`.
@@ -24,7 +24,7 @@ pub(super) enum Call {
 
 /// A kind of answer, by what is to be done about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Class {
+pub(crate) enum Class {
     /// The answer to the question.
     Ok,
     /// The question is wrong: do not repeat it.
@@ -55,7 +55,7 @@ pub(super) enum Class {
 
 /// A class, and the texts a person needs to judge it.
 #[derive(Debug)]
-pub(super) struct Verdict {
+pub(crate) struct Verdict {
     pub class: Class,
     pub code: Option<i64>,
     pub message: Option<String>,
@@ -63,7 +63,7 @@ pub(super) struct Verdict {
 }
 
 /// What kind of answer to `call` this `response` is.
-pub(super) fn judge(call: Call, response: &Response) -> Verdict {
+pub(crate) fn judge(call: Call, response: &Response) -> Verdict {
     let Some(envelope) = wire::envelope(&response.body) else {
         return Verdict {
             class: without_json(response),
@@ -176,7 +176,7 @@ fn without_json(response: &Response) -> Class {
 
 /// How long to wait before the next request, in seconds, if the rate limit's headers say that the window is used up.
 /// `Remaining` counts what has been used; at `Limit` it is time to stop.
-pub(super) fn used_up(response: &Response) -> Option<u64> {
+pub(crate) fn used_up(response: &Response) -> Option<u64> {
     let number = |name| response.header(name)?.trim().parse::<u64>().ok();
     let used = number("x-bm-ratelimit-remaining")?;
     let limit = number("x-bm-ratelimit-limit")?;
@@ -184,7 +184,7 @@ pub(super) fn used_up(response: &Response) -> Option<u64> {
 }
 
 /// The length of the rate limit's window, in seconds.
-pub(super) fn reset(response: &Response) -> Option<u64> {
+pub(crate) fn reset(response: &Response) -> Option<u64> {
     response.header("x-bm-ratelimit-reset")?.trim().parse().ok()
 }
 

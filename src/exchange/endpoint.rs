@@ -4,10 +4,11 @@ use std::net::Ipv4Addr;
 
 /// The address in its one form: no slash and no `/v2` (which the original key files have) at the end. The error says what
 /// it must be instead.
-pub(super) fn parse_endpoint(text: &str) -> Result<String, &'static str> {
-    let base = text.trim_end_matches('/');
-    let base = base.strip_suffix("/v2").unwrap_or(base);
-    let base = base.trim_end_matches('/');
+pub(crate) fn parse_endpoint(text: &str) -> Result<String, &'static str> {
+    let mut base = text.trim_end_matches('/');
+    while let Some(shorter) = base.strip_suffix("/v2") {
+        base = shorter.trim_end_matches('/');
+    }
     let (encrypted, rest) = match (base.strip_prefix("https://"), base.strip_prefix("http://")) {
         (Some(rest), _) => (true, rest),
         (None, Some(rest)) => (false, rest),
@@ -28,7 +29,8 @@ pub(super) fn parse_endpoint(text: &str) -> Result<String, &'static str> {
         && host
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b));
-    let port_is_number = port.is_empty() || port.parse::<u16>().is_ok();
+    let digits = port.bytes().all(|b| b.is_ascii_digit());
+    let port_is_number = digits && (port.is_empty() || port.parse::<u16>().is_ok());
     if !(named || host == "[::1]") || !port_is_number {
         return Err("must be scheme, host, and if need be a port and a path; nothing else");
     }
@@ -74,6 +76,8 @@ mod tests {
             ("https://host/a?x", None),
             ("https://host/\r\nX: y", None),
             ("https://host:port", None),
+            ("https://host:+80", None),
+            ("https://host/v2/v2", Some("https://host")),
             ("https://host\\x", None),
             ("https://", None),
             ("https:///path", None),

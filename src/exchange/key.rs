@@ -98,7 +98,7 @@ impl Key {
         Key::parse(path, text.expose())
     }
 
-    fn parse(path: &Path, text: &str) -> Result<Key, KeyError> {
+    pub(crate) fn parse(path: &Path, text: &str) -> Result<Key, KeyError> {
         // serde_json's own messages may quote values, so only its position is kept.
         let Fields(pairs) = serde_json::from_str(text).map_err(|error| KeyError::Syntax {
             path: path.to_owned(),

@@ -8,9 +8,9 @@
 //! each trade once. Nothing of BitMart's JSON leaves this room.
 
 mod auth;
-mod class;
+pub(crate) mod class;
 mod client;
-mod endpoint;
+pub(crate) mod endpoint;
 mod error;
 mod failure;
 mod field;
@@ -19,7 +19,7 @@ mod key;
 mod session;
 mod v2;
 mod v4;
-mod wire;
+pub(crate) mod wire;
 
 #[cfg(test)]
 mod tests;

@@ -64,7 +64,7 @@ pub(super) fn envelope(body: &[u8]) -> Option<Envelope<'_>> {
 
 /// Which way a trade went, before its amount is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
+pub(crate) enum Way {
     Buy,
     Sell,
 }
@@ -88,7 +88,7 @@ impl Way {
 
 /// A trade as it came. `W` is what the dialect's trades say of their side.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Row<W> {
+pub(crate) struct Row<W> {
     pub id: TradeId,
     pub time_ms: u64,
     pub symbol: String,
@@ -176,7 +176,7 @@ const V2_ANSWER: &str = "the answer of /v2/trades";
 const V2_TRADE: &str = "a trade of /v2/trades";
 
 /// The trades of `POST /spot/v4/query/trades`.
-pub(super) fn v4_trades(body: &[u8]) -> Result<Vec<Row<Way>>, Error> {
+pub(crate) fn v4_trades(body: &[u8]) -> Result<Vec<Row<Way>>, Error> {
     let data = envelope(body).ok_or(NOT_AN_OBJECT)?.data;
     let field = fields_of(V4_TRADE);
     objects(&fields_of(V4_ANSWER)("data", data))?
@@ -201,7 +201,7 @@ pub(super) fn v4_trades(body: &[u8]) -> Result<Vec<Row<Way>>, Error> {
 }
 
 /// A page of `GET /v2/trades`.
-pub(super) struct Page {
+pub(crate) struct Page {
     /// How many trades the whole list has.
     pub total: u64,
     /// The trades. What they say of their side, if anything, is the text of the undocumented `entrustType`.
@@ -209,7 +209,7 @@ pub(super) struct Page {
 }
 
 /// Reads a page of `GET /v2/trades`.
-pub(super) fn v2_page(body: &[u8]) -> Result<Page, Error> {
+pub(crate) fn v2_page(body: &[u8]) -> Result<Page, Error> {
     let envelope = envelope(body).ok_or(NOT_AN_OBJECT)?;
     let answer = fields_of(V2_ANSWER);
     let field = fields_of(V2_TRADE);
@@ -242,14 +242,14 @@ pub(super) fn v2_page(body: &[u8]) -> Result<Page, Error> {
 }
 
 /// An order of `GET /v2/orders/<entrust_id>`.
-pub(super) struct Order {
+pub(crate) struct Order {
     pub id: u64,
     pub symbol: String,
     pub side: Way,
 }
 
 /// Reads the answer of `GET /v2/orders/<entrust_id>`.
-pub(super) fn v2_order(body: &[u8]) -> Result<Order, Error> {
+pub(crate) fn v2_order(body: &[u8]) -> Result<Order, Error> {
     let envelope = envelope(body).ok_or(NOT_AN_OBJECT)?;
     let field = fields_of("an order of /v2/orders");
     Ok(Order {
@@ -260,7 +260,7 @@ pub(super) fn v2_order(body: &[u8]) -> Result<Order, Error> {
 }
 
 /// The token of `POST /v2/authentication` and the seconds it lasts.
-pub(super) fn v2_token(body: &[u8]) -> Result<(String, u64), Error> {
+pub(crate) fn v2_token(body: &[u8]) -> Result<(String, u64), Error> {
     let envelope = envelope(body).ok_or(NOT_AN_OBJECT)?;
     let field = fields_of("the answer of /v2/authentication");
     let access_token = field("access_token", envelope.access_token);
@@ -273,7 +273,7 @@ pub(super) fn v2_token(body: &[u8]) -> Result<(String, u64), Error> {
 }
 
 /// The time of `GET /system/time` or `GET /v2/time`.
-pub(super) fn server_time(body: &[u8]) -> Result<u64, Error> {
+pub(crate) fn server_time(body: &[u8]) -> Result<u64, Error> {
     let outer = envelope(body).ok_or(NOT_AN_OBJECT)?;
     let inner = outer.data.and_then(|data| envelope(data.get().as_bytes()));
     let time = outer

@@ -276,6 +276,10 @@ impl PrivateKey {
             Algorithm::Secp256k1 => {
                 let secret = k256::ecdsa::SigningKey::from_slice(key)
                     .map_err(|_| TextError::Inconsistent)?;
+                // The public half is a byte longer, and a container holds 255.
+                if algorithm.public_len() + extra.len() >= 255 {
+                    return Err(TextError::Container);
+                }
                 PublicKey::new(algorithm, &secret.verifying_key().to_sec1_bytes(), extra)
             }
         };
@@ -402,6 +406,27 @@ mod tests {
     use super::*;
     use crate::vectors::{bytes, group, message};
     use serde_json::Value;
+
+    /// The public half is a byte longer than the private one; the longest container of a private key once had none to put
+    /// it into, and stopped the program.
+    #[test]
+    fn extra_bytes_that_leave_no_room_for_the_public_half_are_refused() {
+        let mut number = [0; 32];
+        number[31] = 1;
+        let sealed = |extra: usize| {
+            let data = join_key(&number, &vec![7; extra]);
+            format!("npvt{}", encode(Algorithm::Secp256k1, &data).as_str())
+        };
+        let key = PrivateKey::parse(&sealed(221)).unwrap();
+        assert_eq!(
+            PublicKey::parse(key.public().as_text()).unwrap(),
+            *key.public()
+        );
+        assert_eq!(
+            PrivateKey::parse(&sealed(222)).unwrap_err(),
+            TextError::Container
+        );
+    }
 
     #[test]
     fn pairs_have_the_chains_texts_and_sign_as_the_chain_signs() {

@@ -7,7 +7,7 @@ pub mod address;
 pub mod client;
 pub mod issue;
 pub mod key;
-mod text;
+pub(crate) mod text;
 pub mod wire;
 
 pub use address::Address;

@@ -92,7 +92,7 @@ fn checksum_width(len: usize) -> usize {
 }
 
 /// The canonical text of one algorithm and its data.
-pub(super) fn encode(algorithm: Algorithm, data: &[u8]) -> Zeroizing<String> {
+pub(crate) fn encode(algorithm: Algorithm, data: &[u8]) -> Zeroizing<String> {
     let len = u8::try_from(data.len()).expect("keys and signatures are shorter than 256 bytes");
     let mut payload = Zeroizing::new(vec![0x92, algorithm.id(), 0xc4, len]);
     payload.extend_from_slice(data);
@@ -114,7 +114,7 @@ pub(super) fn base32(text: &str) -> Option<Zeroizing<Vec<u8>>> {
 }
 
 /// The algorithm and data in `text`, which may be in upper or lower case.
-pub(super) fn decode(text: &str) -> Result<(Algorithm, Zeroizing<Vec<u8>>), TextError> {
+pub(crate) fn decode(text: &str) -> Result<(Algorithm, Zeroizing<Vec<u8>>), TextError> {
     let lower = Zeroizing::new(text.to_ascii_lowercase());
     let bytes = base32(&lower).ok_or(TextError::Base32)?;
     let (width, rest) = bytes.split_first().ok_or(TextError::Checksum)?;

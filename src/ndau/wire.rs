@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use super::address::Address;
 use super::issue::{Issue, TxHash};
 use super::key::PublicKey;
-use crate::http::Response;
+use crate::http::{Response, excerpt};
 use crate::napu::Napu;
 
 /// The system variable that names the account whose transactions may issue.
@@ -168,8 +168,13 @@ impl fmt::Display for Submission {
 fn strange(response: &Response, what: impl Into<String>) -> Error {
     Error::Strange {
         status: response.status,
-        what: what.into(),
+        what: excerpt(&what.into()),
     }
+}
+
+/// A derived reader takes a list for its fields in order; no node writes one.
+fn is_list(response: &Response) -> bool {
+    response.body.trim_ascii_start().first() == Some(&b'[')
 }
 
 /// The body as `T`, if the status is one of `statuses`.
@@ -189,6 +194,9 @@ fn read<T: DeserializeOwned>(response: &Response, statuses: &[u16]) -> Result<T,
             status: response.status,
             said: "an empty body".to_owned(),
         });
+    }
+    if is_list(response) {
+        return Err(strange(response, "a list where an object belongs"));
     }
     serde_json::from_slice(&response.body)
         .map_err(|error| strange(response, format!("{error}: {}", response.excerpt())))
@@ -425,7 +433,7 @@ pub fn prevalidation(response: &Response, hash: &TxHash) -> Result<Prevalidation
                 Ok(Prevalidation::NeedsSignatures { fee })
             } else {
                 Ok(Prevalidation::Refused {
-                    reason: crate::http::excerpt(reason),
+                    reason: excerpt(reason),
                 })
             }
         }
@@ -438,13 +446,16 @@ pub fn submission(response: &Response, hash: &TxHash) -> Submission {
     let unknown = |what: &str| Submission::Unknown {
         what: format!("HTTP {}: {what}", response.status),
     };
+    if is_list(response) {
+        return unknown("a list where an object belongs");
+    }
     let Ok(result) = serde_json::from_slice::<WireResult>(&response.body) else {
         return unknown(&response.excerpt());
     };
     if let Err(error) = about(response, &result, hash) {
         return unknown(&error.to_string());
     }
-    let reason = |text: &str| crate::http::excerpt(text);
+    let reason = |text: &str| excerpt(text);
     match (response.status, result.log, result.msg.unwrap_or_default()) {
         (200, _, _) if result.hash.is_some() => Submission::InBlock,
         (202, _, _) if result.hash.is_some() => Submission::AlreadyCommitted,
@@ -502,6 +513,23 @@ mod tests {
             body["sequence"].as_u64()?,
         )
         .ok()
+    }
+
+    #[test]
+    fn a_list_is_no_answer_and_a_strange_one_is_told_in_a_short_line() {
+        let hash = Issue::new(Napu::NDAU, 1).unwrap().hash();
+        let list = response(200, &format!(r#"[0, null, null, null, "{hash}"]"#));
+        let said = submission(&list, &hash);
+        assert!(matches!(said, Submission::Unknown { .. }), "{said}");
+        assert!(prevalidation(&list, &hash).is_err());
+        assert!(totals(&response(200, "[5, 6]")).is_err());
+
+        let other = format!(r#"{{"hash": "a\nb\u001b[31m{}"}}"#, "x".repeat(3000));
+        let told = submission(&response(200, &other), &hash).to_string();
+        assert!(
+            !told.contains(char::is_control) && told.len() < 500,
+            "{told}"
+        );
     }
 
     #[test]

@@ -101,14 +101,15 @@ impl<'a> Chain<'a> {
         })
     }
 
-    /// What a cursor remembers of the chain, with the fingerprint of the API key.
-    pub(super) fn place<'p>(&'p self, account: &'p str) -> Place<'p> {
+    /// What a cursor remembers of the chain, with the fingerprint of the API key and the hash of the ledger's last line.
+    pub(super) fn place<'p>(&'p self, account: &'p str, ledger: &'p str) -> Place<'p> {
         let (network, issuer) = (self.status.network.as_str(), &self.address);
         Place {
             account,
             network,
             issuer,
             issued: self.totals.issued,
+            ledger,
         }
     }
 

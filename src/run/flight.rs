@@ -241,16 +241,26 @@ impl<'p, 'a> Flight<'p, 'a> {
             dialect: at.dialect,
             account: at.account.clone(),
         };
-        self.locked.append(&self.state.ledger, &entry)?;
+        report.committed(issue, issued.clone(), height);
         let mut progress = self.pending.progress.clone();
         // Who else issued meanwhile is not accounted for, and is noticed by the next run.
         let before = candidate.base.issued;
         progress.at.issued = before.checked_add(issue.quantity()).unwrap_or(before);
+        progress.at.ledger = self.state.ledger.last_with(&entry);
         let cursor = self.state.cursor.after(&progress, &issued, &left);
-        self.locked.store_cursor(&cursor)?;
-        self.locked.remove_pending()?;
+        let written = self
+            .locked
+            .append(&self.state.ledger, &entry)
+            .and_then(|()| self.locked.store_cursor(&cursor))
+            .and_then(|()| self.locked.remove_pending());
+        if let Err(source) = written {
+            return Err(Error::NotWrittenDown {
+                hash: issue.hash(),
+                height,
+                source,
+            });
+        }
         log::info!("{} is committed in block {height}", issue.hash());
-        report.committed(issue, issued, height);
         self.tell_signers(Outcome::Committed, &issue);
         Ok(cursor)
     }

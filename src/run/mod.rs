@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::exchange::{Client, Key};
 use crate::http::Http;
-use crate::report::{Outcome, Report, counted};
+use crate::report::{Outcome, Report, counted, start};
 use crate::sales::{Batch, Picked, pick};
 use crate::signer::Identity;
 use crate::state::{Disk, Folder, Locked, Pending, State};
@@ -41,6 +41,13 @@ pub struct World<'a> {
 /// `report`, also when it fails.
 pub fn run(config: &Config, world: World, report: &mut Report) -> Result<Outcome, Error> {
     let pass = Pass::new(config, world)?;
+    if config.signer.allowed.contains(pass.identity.public()) {
+        let what = "it names this side's own identity; it needs the signing service's (client.pub_key of its \
+                    sigconfig.toml)";
+        return Err(Error::Config(
+            config.wrong("signer.allowed", what.to_owned()),
+        ));
+    }
     if config.signer.allowed.is_empty() {
         let what =
             "name the identity of the signing service (client.pub_key of its sigconfig.toml)";
@@ -80,6 +87,7 @@ pub fn dry_run(config: &Config, world: World, report: &mut Report) -> Result<Out
     let chain = Chain::open(&pass, &state)?;
     if let Some(pending) = &state.pending {
         report.in_flight(pending);
+        report.exchange_not_asked = true;
         let (next, _) = chain
             .watch(&pass)
             .next(&pending.candidates, Submitted::NotYet)?;
@@ -141,7 +149,18 @@ impl<'a> Pass<'a> {
             self.world.clock.now_ms(),
         )?;
         let settle_ms = u64::try_from(self.config.settle.as_millis()).unwrap_or(u64::MAX);
-        let picked = pick(cursor, &history, chain.place(&self.account), settle_ms)?;
+        let picked = pick(
+            cursor,
+            &history,
+            chain.place(&self.account, state.ledger.last()),
+            settle_ms,
+        )?;
+        if cursor.at.is_none() {
+            let start = start(cursor.start);
+            report.notes.push(format!(
+                "the first run of this state folder: whatever was sold {start} is taken as not issued yet"
+            ));
+        }
         report.trades = picked.trades;
         report.waiting = picked.waiting;
         let sales = picked.batch.as_ref().map_or(&[][..], Batch::sales);

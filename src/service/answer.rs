@@ -10,7 +10,7 @@ use crate::ndau::{Issue, PrivateKey, PublicKey, Signature};
 use crate::signer::message::{FromSigner, ISSUE, SignTx};
 
 /// The answer to a request: signatures by those of its keys that are held here, or why not.
-pub(super) fn answer(
+pub(crate) fn answer(
     request: &SignTx,
     keys: &[PrivateKey],
     policy: Policy,

@@ -120,7 +120,7 @@ impl StdError for ConfigError {
 }
 
 /// What is wrong with a file's text.
-enum Wrong {
+pub(crate) enum Wrong {
     Content(KeyFileError),
     Identity(IdentityError),
 }
@@ -151,7 +151,7 @@ impl Config {
     }
 }
 
-fn parse(text: &str) -> Result<Config, Wrong> {
+pub(crate) fn parse(text: &str) -> Result<Config, Wrong> {
     let document = Document::parse(text)?;
     let root = document.root();
     root.only(&["client", "connections", "keys", "virtual", "policy"])?;

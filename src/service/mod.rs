@@ -4,8 +4,8 @@
 //! `config` reads `sigconfig.toml`. `answer` decides what is signed. `dial` opens a connection, `session` is one,
 //! encrypted, until its end, and `run` keeps them going. `keygen` makes keys.
 
-mod answer;
-mod config;
+pub(crate) mod answer;
+pub(crate) mod config;
 mod dial;
 mod keygen;
 mod run;

@@ -129,7 +129,11 @@ fn turned_away(f: &mut fmt::Formatter<'_>, strangers: u64) -> fmt::Result {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Bind { url, .. } => write!(f, "cannot listen at {url}"),
+            Error::Bind { url, .. } => write!(
+                f,
+                "cannot listen at {url} (if another program has that port, choose another in signer.listen and in the \
+                 signing service's url)"
+            ),
             Error::NobodyAllowed => {
                 f.write_str("no signer is allowed to connect: allow at least one identity")
             }
@@ -178,7 +182,10 @@ impl fmt::Display for Error {
             }
             Error::Nobody { within, strangers } => {
                 write!(f, "no allowed signer connected within {}", Seconds(*within))?;
-                turned_away(f, *strangers)
+                turned_away(f, *strangers)?;
+                f.write_str(
+                    ": does `ndau-signer` run, with this side's address as its url and this side's npub as its server_key?",
+                )
             }
         }
     }

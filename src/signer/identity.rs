@@ -118,13 +118,7 @@ impl Identity {
     /// cannot be an identity.
     pub fn load(path: &Path) -> Result<Identity, IdentityError> {
         let text = read_private(path).map_err(IdentityError::File)?;
-        let parse = || {
-            let document = Document::parse(text.expose())?;
-            let root = document.root();
-            root.only(&["pub_key", "priv_key"])?;
-            root.pair()
-        };
-        let key = parse().map_err(|source| IdentityError::Content {
+        let key = parse(text.expose()).map_err(|source| IdentityError::Content {
             path: path.to_owned(),
             source,
         })?;
@@ -149,6 +143,14 @@ impl Identity {
             .expect("an identity was checked to be ed25519");
         Secret::new(ed25519_dalek::SigningKey::from_bytes(seed.expose()).to_scalar_bytes())
     }
+}
+
+/// The pair in the text of an identity's file.
+pub(crate) fn parse(text: &str) -> Result<PrivateKey, KeyFileError> {
+    let document = Document::parse(text)?;
+    let root = document.root();
+    root.only(&["pub_key", "priv_key"])?;
+    root.pair()
 }
 
 /// A pair as the two TOML lines of a key file.

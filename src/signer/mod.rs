@@ -8,7 +8,7 @@
 
 mod endpoint;
 mod error;
-mod identity;
+pub(crate) mod identity;
 pub(crate) mod keyfile;
 mod listener;
 pub(crate) mod message;

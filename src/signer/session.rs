@@ -22,6 +22,8 @@ use crate::ndau::PublicKey;
 
 /// From accept to `hello`, in total.
 pub(super) const STRANGER_TIME: Duration = Duration::from_secs(5);
+/// What an honest handshake takes at the very most, on a busy machine.
+const HANDSHAKE_TIME: Duration = Duration::from_millis(250);
 /// All that a stranger has to say fits in this: an HTTP request with a proxy's headers and two short messages.
 const STRANGER_BYTES: usize = 16 * 1024;
 /// What one peer may send before the others get their turn.
@@ -168,6 +170,11 @@ impl<S: Read + Write> Stranger<S> {
             since,
             stage: Stage::Http(Box::new(handshake)),
         }
+    }
+
+    /// Whether it has had the time that an honest handshake takes.
+    pub(super) fn is_settled(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.since) >= HANDSHAKE_TIME
     }
 
     /// Whether its time is over.

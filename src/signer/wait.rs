@@ -109,6 +109,17 @@ impl<'a> Wait<'a> {
     /// at once displace nobody.
     fn accept(&mut self, now: Instant) -> bool {
         for taken in 0..ACCEPTS_PER_TURN {
+            // Those who came a moment ago keep their places; who comes now waits in the queue. So a crowd that comes
+            // back as fast as it is turned away cannot push a signer out in the middle of its handshake.
+            let full = self.strangers.len() >= self.places();
+            if full
+                && self
+                    .strangers
+                    .first()
+                    .is_some_and(|oldest| !oldest.is_settled(now))
+            {
+                return taken > 0;
+            }
             let stream = match self.listener.socket.accept() {
                 Ok((stream, _)) => stream,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return taken > 0,
@@ -122,15 +133,19 @@ impl<'a> Wait<'a> {
                 continue;
             }
             self.look_at(Stranger::new(stream, &self.listener.gate, now));
-            let places = MAX_CONNECTIONS
-                .saturating_sub(self.sessions.len())
-                .max(MIN_STRANGERS);
-            while self.strangers.len() > places {
+            while self.strangers.len() > self.places() {
                 self.strangers.remove(0);
                 self.turned_away += 1;
             }
         }
         true
+    }
+
+    /// How many strangers there may be.
+    fn places(&self) -> usize {
+        MAX_CONNECTIONS
+            .saturating_sub(self.sessions.len())
+            .max(MIN_STRANGERS)
     }
 
     /// Reads what a stranger sent; whether it is one no longer.

@@ -20,7 +20,7 @@ struct File {
 }
 
 /// The file's content.
-pub(super) fn print(cursor: &Cursor) -> Vec<u8> {
+pub(crate) fn print(cursor: &Cursor) -> Vec<u8> {
     let file = File {
         version: VERSION,
         symbol: cursor.symbol.clone(),
@@ -32,7 +32,7 @@ pub(super) fn print(cursor: &Cursor) -> Vec<u8> {
 }
 
 /// The cursor in the file's content.
-pub(super) fn parse(bytes: &[u8]) -> Result<Cursor, String> {
+pub(crate) fn parse(bytes: &[u8]) -> Result<Cursor, String> {
     let file: File = super::parse_json(bytes, VERSION)?;
     let start = Start::try_from(file.start)?;
     let at = file.at.map(At::try_from).transpose()?;

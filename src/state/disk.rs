@@ -29,6 +29,10 @@ pub struct HostDisk;
 
 impl Disk for HostDisk {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        // Opening a pipe would wait for somebody to write to it.
+        if !std::fs::metadata(path)?.is_file() {
+            return Err(io::Error::other("it is not a regular file"));
+        }
         std::fs::read(path)
     }
 

@@ -29,6 +29,11 @@ pub enum Error {
         /// Where it should be.
         path: PathBuf,
     },
+    /// There is no state folder.
+    NoFolder {
+        /// Where it should be.
+        path: PathBuf,
+    },
     /// A file is not what this program writes. It is neither used nor changed; a person looks.
     Damaged {
         /// The file.
@@ -51,7 +56,7 @@ impl Error {
         match self {
             Error::Disk { .. } => Exit::Disk,
             Error::Locked { .. } => Exit::Unavailable,
-            Error::NoCursor { .. } => Exit::Config,
+            Error::NoCursor { .. } | Error::NoFolder { .. } => Exit::Config,
             Error::Damaged { .. } | Error::Contradiction { .. } => Exit::BadData,
         }
     }
@@ -70,14 +75,20 @@ impl fmt::Display for Error {
             }
             Error::NoCursor { path } => write!(
                 f,
-                "there is no cursor at {}: run `bitmart-issuer init --from now|beginning|<trade id>` once, or, if \
-                 there was one, bring it back from a backup of the whole state folder",
+                "there is no cursor at {}: the first time, run `bitmart-issuer init --from now|beginning|<trade id>`; if \
+                 there was one, bring the whole folder back from its newest backup",
+                path.display()
+            ),
+            Error::NoFolder { path } => write!(
+                f,
+                "there is no state folder {}: is its disk mounted? the first time, `bitmart-issuer init` makes it",
                 path.display()
             ),
             Error::Damaged { path, what } => {
                 write!(
                     f,
-                    "{} is not as this program writes it: {what}",
+                    "{} is not as this program writes it: {what}; keep a copy, and bring the whole folder back from its \
+                     newest backup",
                     path.display()
                 )
             }
@@ -98,6 +109,7 @@ impl StdError for Error {
             Error::Disk { source, .. } => Some(source),
             Error::Locked { .. }
             | Error::NoCursor { .. }
+            | Error::NoFolder { .. }
             | Error::Damaged { .. }
             | Error::Contradiction { .. } => None,
         }

@@ -55,11 +55,18 @@ struct Line {
     trades: Vec<SaleRecord>,
 }
 
+/// The hex SHA-256 of a line without its end.
+fn hash_of(line: &[u8]) -> String {
+    hex::encode(Sha256::digest(line))
+}
+
 /// Every `Issue` that was applied, in order. What a crash tore off while appending is known, but never read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ledger {
     entries: Vec<Entry>,
     last: String,
+    /// The hash of the line before the last.
+    before_last: String,
     /// How many bytes of the file are whole lines.
     whole: usize,
     torn: bool,
@@ -76,6 +83,7 @@ impl Ledger {
         let mut ledger = Ledger {
             entries: Vec::new(),
             last: NO_LINE.to_owned(),
+            before_last: NO_LINE.to_owned(),
             whole,
             torn: !rest.is_empty(),
         };
@@ -106,7 +114,7 @@ impl Ledger {
                     index + 1
                 ));
             }
-            ledger.last = hex::encode(Sha256::digest(line));
+            ledger.before_last = std::mem::replace(&mut ledger.last, hash_of(line));
             ledger.entries.push(entry);
         }
         Ok(ledger)
@@ -143,7 +151,7 @@ impl Ledger {
     }
 
     /// The line to append for `entry`, with its end.
-    pub(super) fn print(&self, entry: &Entry) -> Vec<u8> {
+    pub(crate) fn print(&self, entry: &Entry) -> Vec<u8> {
         let line = Line {
             version: VERSION,
             previous: self.last.clone(),
@@ -164,6 +172,26 @@ impl Ledger {
         bytes
     }
 
+    /// The hash of the last line.
+    pub fn last(&self) -> &str {
+        &self.last
+    }
+
+    /// The hash of the last line once `entry` is appended, unless it is there.
+    pub fn last_with(&self, entry: &Entry) -> String {
+        if self.entry(&entry.issue).is_some() {
+            return self.last.clone();
+        }
+        let line = self.print(entry);
+        hash_of(line.strip_suffix(b"\n").unwrap_or(&line))
+    }
+
+    /// Whether a cursor that was written beside a last line of this hash belongs to this ledger: to the whole of it, or,
+    /// while a batch is in flight whose line may just have been appended, to all but that.
+    pub fn belongs_to(&self, last: &str, in_flight: bool) -> bool {
+        last == self.last || (in_flight && last == self.before_last)
+    }
+
     /// Every applied `Issue`, oldest first.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
@@ -175,7 +203,7 @@ impl Ledger {
     }
 
     /// How many bytes of the file are whole lines.
-    pub(super) fn whole(&self) -> usize {
+    pub(crate) fn whole(&self) -> usize {
         self.whole
     }
 

@@ -12,11 +12,11 @@
 //!
 //! Anyone may read ([`Folder`]); only who holds the lock can write ([`Locked`]).
 
-mod cursor;
+pub(crate) mod cursor;
 mod disk;
 mod error;
 mod ledger;
-mod pending;
+pub(crate) mod pending;
 mod record;
 
 use std::fs::{File, OpenOptions, TryLockError};
@@ -167,6 +167,14 @@ impl State {
                 "the cursor has seen nothing, but the ledger holds issues: the cursor was lost and made anew".to_owned(),
             );
         }
+        if let Some(at) = &self.cursor.at
+            && !self.ledger.belongs_to(&at.ledger, self.pending.is_some())
+        {
+            return Some(
+                "the cursor was not written beside this ledger: one of them is older, was changed, or is gone"
+                    .to_owned(),
+            );
+        }
         let pending = self.pending.as_ref()?;
         // A crash between the ledger's append and the removal of pending.json leaves its own line, and that alone.
         let own = |entry: &&Entry| {
@@ -211,7 +219,12 @@ impl<'a> Locked<'a> {
         };
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false).mode(0o600);
-        let lock = options.open(&path).map_err(disk_error)?;
+        let lock = options.open(&path).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => Error::NoFolder {
+                path: folder.path.to_owned(),
+            },
+            _ => disk_error(source),
+        })?;
         match lock.try_lock() {
             Ok(()) => Ok(Locked {
                 folder,

@@ -82,7 +82,7 @@ fn napu(amount: Napu) -> String {
 }
 
 /// The file's content.
-pub(super) fn print(pending: &Pending) -> Vec<u8> {
+pub(crate) fn print(pending: &Pending) -> Vec<u8> {
     let candidates = pending.candidates.iter().map(|candidate| CandidateRecord {
         quantity_napu: napu(candidate.issue.quantity()),
         sequence: candidate.issue.sequence(),
@@ -122,7 +122,7 @@ pub(super) fn print(pending: &Pending) -> Vec<u8> {
 
 /// The batch in the file's content. Everything in it that can be computed is, and must agree: sums, hashes,
 /// signatures.
-pub(super) fn parse(bytes: &[u8]) -> Result<Pending, String> {
+pub(crate) fn parse(bytes: &[u8]) -> Result<Pending, String> {
     let file: File = super::parse_json(bytes, VERSION)?;
     let batch = Batch::new(all(file.sales)?).ok_or("its sales are not a batch")?;
     if amount("quantity_napu", &file.quantity_napu)? != batch.quantity() {

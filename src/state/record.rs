@@ -153,6 +153,7 @@ pub(super) struct AtRecord {
     network: String,
     issuer: String,
     issued_napu: String,
+    ledger: String,
 }
 
 impl From<&At> for AtRecord {
@@ -164,6 +165,7 @@ impl From<&At> for AtRecord {
             network: at.network.clone(),
             issuer: at.issuer.to_string(),
             issued_napu: at.issued.get().to_string(),
+            ledger: at.ledger.clone(),
         }
     }
 }
@@ -179,6 +181,7 @@ impl TryFrom<AtRecord> for At {
             network: record.network,
             issuer: Address::parse(&record.issuer).map_err(|error| format!("issuer: {error}"))?,
             issued: amount("issued_napu", &record.issued_napu)?,
+            ledger: record.ledger,
         })
     }
 }

@@ -27,6 +27,7 @@ fn at() -> At {
         network: "net".to_owned(),
         issuer: Address::parse("ndnk4k58nnjz2dvwfwvikpjf2c66s476p6qhifjmfpptrq6y").unwrap(),
         issued: Napu::new(100).unwrap(),
+        ledger: "0".repeat(64),
     }
 }
 
@@ -112,6 +113,15 @@ impl Place {
         act(&Locked::take(Folder::new(&HostDisk, self.0.path())).unwrap())
     }
 
+    /// Writes an entry and the cursor beside it, as a run does.
+    fn write_down(&self, locked: &Locked, entry: &Entry) {
+        let ledger = self.load().unwrap().ledger;
+        let mut cursor = cursor();
+        cursor.at.as_mut().unwrap().ledger = ledger.last_with(entry);
+        locked.append(&ledger, entry).unwrap();
+        locked.store_cursor(&cursor).unwrap();
+    }
+
     fn load(&self) -> Result<State, Error> {
         Folder::new(&HostDisk, self.0.path()).load()
     }
@@ -133,14 +143,10 @@ fn what_is_stored_is_loaded() {
     place.with(|locked| {
         locked.remove_pending().unwrap();
         locked.remove_pending().unwrap();
-        locked
-            .append(&state.ledger, &entry(5, &[sale(1, 10)]))
-            .unwrap();
-        let ledger = place.load().unwrap().ledger;
-        locked.append(&ledger, &entry(6, &[sale(2, 20)])).unwrap();
-        let ledger = place.load().unwrap().ledger;
+        place.write_down(locked, &entry(5, &[sale(1, 10)]));
+        place.write_down(locked, &entry(6, &[sale(2, 20)]));
         // A second time is as good as once.
-        locked.append(&ledger, &entry(6, &[sale(2, 20)])).unwrap();
+        place.write_down(locked, &entry(6, &[sale(2, 20)]));
     });
     let state = place.load().unwrap();
     assert_eq!(state.pending, None);
@@ -196,10 +202,7 @@ fn a_changed_ledger_is_noticed() {
     place.with(|locked| {
         locked.store_cursor(&cursor()).unwrap();
         for (sequence, trade) in [(5, 1), (6, 2), (9, 3)] {
-            let ledger = place.load().unwrap().ledger;
-            locked
-                .append(&ledger, &entry(sequence, &[sale(trade, 10)]))
-                .unwrap();
+            place.write_down(locked, &entry(sequence, &[sale(trade, 10)]));
         }
     });
     let path = place.0.path().join("ledger.jsonl");
@@ -226,8 +229,7 @@ fn a_torn_line_is_cut_off_by_the_batch_that_it_was_of() {
     let place = Place::new();
     place.with(|locked| {
         locked.store_cursor(&cursor()).unwrap();
-        let ledger = place.load().unwrap().ledger;
-        locked.append(&ledger, &entry(4, &[sale(9, 10)])).unwrap();
+        place.write_down(locked, &entry(4, &[sale(9, 10)]));
         let path = place.0.path().join("ledger.jsonl");
         let whole = fs::read(&path).unwrap();
         let line = place
@@ -259,12 +261,23 @@ fn files_that_contradict_each_other_are_refused() {
     let place = Place::new();
     place.with(|locked| {
         locked.store_cursor(&cursor()).unwrap();
-        let ledger = place.load().unwrap().ledger;
-        locked.append(&ledger, &entry(3, &[sale(1, 10)])).unwrap();
+        place.write_down(locked, &entry(3, &[sale(1, 10)]));
         // One of its sales was issued by another Issue.
         locked.store_pending(&pending()).unwrap();
         assert!(matches!(place.load(), Err(Error::Contradiction { .. })));
         locked.remove_pending().unwrap();
+        assert!(place.load().is_ok());
+        // A ledger that is gone, or whose last line was changed, beside a cursor that knew it.
+        let ledger = place.0.path().join("ledger.jsonl");
+        let whole = fs::read_to_string(&ledger).unwrap();
+        for other in [
+            String::new(),
+            whole.replace("\"height\":11", "\"height\":12"),
+        ] {
+            fs::write(&ledger, other).unwrap();
+            assert!(matches!(place.load(), Err(Error::Contradiction { .. })));
+        }
+        fs::write(&ledger, whole).unwrap();
         assert!(place.load().is_ok());
         // A cursor made anew beside a ledger.
         locked

@@ -39,6 +39,94 @@ fn help_and_version_go_to_stdout_and_mistakes_to_stderr() {
     assert_eq!(output(ISSUER, &["init", "--from", "yesterday"]).0, 64);
 }
 
+/// A stream that takes nothing cost the exit code: a configuration error ended as a bug.
+#[test]
+fn streams_that_are_full_change_no_exit_code_but_that_of_a_lost_result() {
+    let full = || {
+        std::fs::OpenOptions::new()
+            .write(true)
+            .open("/dev/full")
+            .unwrap()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    for (program, args, code) in [
+        (ISSUER, &["bogus"][..], 64),
+        (ISSUER, &["run"], 78),
+        (ISSUER, &["run", "--json"], 78),
+        (ISSUER, &["--help"], 74),
+        (SIGNER, &["bogus"], 64),
+        (SIGNER, &["keygen"], 74),
+        (SIGNER, &["run", "--config", "none.toml"], 78),
+    ] {
+        let mut command = Command::new(program);
+        command
+            .args(args)
+            .current_dir(folder.path())
+            .stdout(full())
+            .stderr(full());
+        assert_eq!(
+            command.status().unwrap().code(),
+            Some(code),
+            "{program} {args:?}"
+        );
+    }
+}
+
+#[test]
+fn words_that_are_not_text_are_refused() {
+    use std::os::unix::ffi::OsStrExt;
+    let word = std::ffi::OsStr::from_bytes(b"bad\xff.toml");
+    let folder = tempfile::tempdir().unwrap();
+    for program in [ISSUER, SIGNER] {
+        let mut command = Command::new(program);
+        command
+            .args(["run", "--config"])
+            .arg(word)
+            .current_dir(folder.path());
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(64));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("not UTF-8"));
+    }
+}
+
+#[test]
+fn inits_at_the_same_time_agree_on_one_identity() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = || {
+        let mut command = Command::new(ISSUER);
+        command
+            .args(["init", "--from", "now"])
+            .current_dir(folder.path());
+        command
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap()
+    };
+    let running: Vec<_> = (0..6).map(|_| start()).collect();
+    let ended: Vec<_> = running
+        .into_iter()
+        .map(|child| child.wait_with_output().unwrap())
+        .collect();
+    // Who finds the state locked says so; nobody sees half a file.
+    assert!(
+        ended
+            .iter()
+            .all(|one| matches!(one.status.code(), Some(0 | 69))),
+        "{ended:?}"
+    );
+    let identity = fs::read_to_string(folder.path().join("bitmart/identity.toml")).unwrap();
+    let printed = ended.iter().filter(|one| one.status.success());
+    let agreed = printed.map(|one| String::from_utf8_lossy(&one.stdout).trim().to_owned());
+    assert!(
+        agreed
+            .inspect(|npub| assert!(identity.contains(npub.as_str())))
+            .count()
+            >= 1
+    );
+    assert!(folder.path().join("state/cursor.json").exists());
+}
+
 #[test]
 fn readme_and_help_have_the_table_of_exit_codes() {
     let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();

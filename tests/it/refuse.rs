@@ -430,19 +430,61 @@ fn state_that_is_damaged_or_gone() {
 }
 
 #[test]
-fn a_cursor_older_than_the_ledger_issues_nothing_twice() {
+fn a_cursor_older_than_the_ledger_or_without_it_issues_nothing_twice() {
     let place = Plan::new().start();
     place.run().expect(0, "nothing_new", "0");
     let old = place.state("cursor.json").unwrap();
-    let id = place.exchange.sell("5").id;
+    place.exchange.sell("5");
     place.run().expect(0, "issued", "5");
+    let new = place.state("cursor.json").unwrap();
     place.write("state/cursor.json", &old, 0o600);
-    place.run().fails(65, &["accounts for 0"]);
-    // Where others issue too, the ledger still knows its own.
-    place.configure("", "sole_issuer = false", "");
-    place.run().fails(
-        65,
-        &[&id.to_string(), "the ledger says", "cursor.json is older"],
-    );
+    place
+        .run()
+        .fails(65, &["the cursor was not written beside this ledger"]);
+    place.write("state/cursor.json", &new, 0o600);
+    std::fs::remove_file(place.path("state/ledger.jsonl")).unwrap();
+    place
+        .run()
+        .fails(65, &["the cursor was not written beside this ledger"]);
     assert_eq!(place.chain.issues().len(), 1);
+}
+
+#[test]
+fn a_pipe_in_place_of_a_file_is_refused_and_not_waited_for() {
+    for (file, code) in [
+        ("bitmart/test.apikey.json", 78),
+        ("bitmart/identity.toml", 78),
+        ("bitmart/issuer.toml", 78),
+        ("state/pending.json", 74),
+        ("state/cursor.json", 74),
+    ] {
+        let place = Plan::new().start();
+        let _ = std::fs::remove_file(place.path(file));
+        let made = std::process::Command::new("mkfifo")
+            .args(["-m", "600"])
+            .arg(place.path(file))
+            .status();
+        assert!(made.unwrap().success());
+        place.run().fails(code, &["not a regular file"]);
+    }
+}
+
+#[test]
+fn an_allowed_signer_that_is_this_side_itself() {
+    let place = Plan::new().start();
+    let identity = std::fs::read_to_string(place.path("bitmart/identity.toml")).unwrap();
+    let npub = identity.split('"').nth(1).unwrap();
+    place.configure("", "", &format!("allowed = [\"{npub}\"]"));
+    place
+        .run()
+        .fails(78, &["signer.allowed", "this side's own identity"]);
+}
+
+#[test]
+fn a_state_folder_that_is_not_there() {
+    let place = Plan::new().start();
+    std::fs::remove_dir_all(place.path("state")).unwrap();
+    place
+        .run()
+        .fails(78, &["there is no state folder", "mounted"]);
 }
