@@ -22,8 +22,6 @@ use crate::ndau::PublicKey;
 
 /// From accept to `hello`, in total.
 pub(super) const STRANGER_TIME: Duration = Duration::from_secs(5);
-/// What an honest handshake takes at the very most, on a busy machine.
-const HANDSHAKE_TIME: Duration = Duration::from_millis(250);
 /// All that a stranger has to say fits in this: an HTTP request with a proxy's headers and two short messages.
 const STRANGER_BYTES: usize = 16 * 1024;
 /// What one peer may send before the others get their turn.
@@ -172,9 +170,14 @@ impl<S: Read + Write> Stranger<S> {
         }
     }
 
-    /// Whether it has had the time that an honest handshake takes.
-    pub(super) fn is_settled(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.since) >= HANDSHAKE_TIME
+    /// How far it has come, and then how long it has been here: who is least is missed least.
+    pub(super) fn progress(&self) -> (u8, Instant) {
+        let stage = match &self.stage {
+            Stage::Http(_) => 0,
+            Stage::Hail(_) => 1,
+            Stage::Hello { .. } => 2,
+        };
+        (stage, self.since)
     }
 
     /// Whether its time is over.

@@ -109,17 +109,6 @@ impl<'a> Wait<'a> {
     /// at once displace nobody.
     fn accept(&mut self, now: Instant) -> bool {
         for taken in 0..ACCEPTS_PER_TURN {
-            // Those who came a moment ago keep their places; who comes now waits in the queue. So a crowd that comes
-            // back as fast as it is turned away cannot push a signer out in the middle of its handshake.
-            let full = self.strangers.len() >= self.places();
-            if full
-                && self
-                    .strangers
-                    .first()
-                    .is_some_and(|oldest| !oldest.is_settled(now))
-            {
-                return taken > 0;
-            }
             let stream = match self.listener.socket.accept() {
                 Ok((stream, _)) => stream,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return taken > 0,
@@ -134,11 +123,24 @@ impl<'a> Wait<'a> {
             }
             self.look_at(Stranger::new(stream, &self.listener.gate, now));
             while self.strangers.len() > self.places() {
-                self.strangers.remove(0);
-                self.turned_away += 1;
+                self.make_room();
             }
         }
         true
+    }
+
+    /// Turns away the stranger that has come least far, the oldest of these: a crowd of silent connections, however fast
+    /// it comes back, displaces itself and not a signer in the middle of its handshake.
+    fn make_room(&mut self) {
+        let least = self
+            .strangers
+            .iter()
+            .enumerate()
+            .min_by_key(|(_, stranger)| stranger.progress());
+        if let Some((place, _)) = least {
+            self.strangers.remove(place);
+            self.turned_away += 1;
+        }
     }
 
     /// How many strangers there may be.
