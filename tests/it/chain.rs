@@ -39,6 +39,7 @@ fn what_was_never_committed_is_submitted_again_by_the_next_run() {
     ] {
         let place = with_a_sale();
         let cursor = place.state("cursor.json");
+        place.configure("", "confirm = \"2s\"", "");
         place.chain.fail_next_submit(fault);
         let ended = place.run();
         let hash = ended.json()["hash"].as_str().unwrap().to_owned();
@@ -58,7 +59,7 @@ fn a_commit_after_the_run_gave_up_is_found_by_the_next() {
     place.configure("", "confirm = \"200ms\"", "");
     place
         .chain
-        .fail_next_submit(SubmitFault::TimeoutThenCommit(Duration::from_secs(2)));
+        .fail_next_submit(SubmitFault::TimeoutThenCommit(Duration::from_secs(5)));
     place.run().fails(75, &["Timed out waiting for tx"]);
     place.wait_until("the commit", || place.chain.issues().len() == 1);
     place.configure("", "", "");
@@ -86,7 +87,7 @@ fn a_sequence_that_others_use_up_costs_no_sale() {
         place.chain.take_sequence_before_next_submit(taken);
         // The batch is built anew in the same run, so the signer comes twice, to the same address.
         let url = format!("ws://127.0.0.1:{}/signer", free_port());
-        place.configure("", "", &format!("listen = \"{url}\""));
+        place.configure("", "confirm = \"4s\"", &format!("listen = \"{url}\""));
         let signer = place.signer(&url, &[key(1)]);
         let ended = place.issuer(&["run", "--json"]).expect(0, "issued", "5");
         assert!(ended.stderr.contains("used up the sequence"), "{ended:#?}");
@@ -114,7 +115,7 @@ fn a_sequence_used_up_long_ago_frees_the_batch() {
         .fails(69, &["the signing service"]);
     place.chain.use_up_sequence();
     place.chain.wait_until_idle();
-    place.configure("", "", "");
+    place.configure("", "confirm = \"4s\"", "");
     place.run().expect(0, "issued", "5");
     place.settled();
 }
@@ -181,7 +182,7 @@ fn a_node_that_lost_its_index_is_not_believed() {
     place.configure("", "confirm = \"200ms\"", "");
     place
         .chain
-        .fail_next_submit(SubmitFault::TimeoutThenCommit(Duration::from_secs(1)));
+        .fail_next_submit(SubmitFault::TimeoutThenCommit(Duration::from_secs(5)));
     place.run().fails(75, &[]);
     place.wait_until("the commit", || place.chain.issues().len() == 1);
     place.chain.wait_until_idle();

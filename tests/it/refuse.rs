@@ -275,7 +275,6 @@ fn a_signer_that_refuses_by_its_policy() {
 fn fewer_signatures_than_wanted() {
     let mut plan = Plan::new();
     plan.chain.validation_keys = vec![key(1).public().to_string(), key(2).public().to_string()];
-    plan.signer = "timeout = \"2s\"".to_owned();
     let place = with_a_sale(plan);
     fails(&place, 77, &["the signing service: "]);
 }

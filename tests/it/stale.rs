@@ -64,6 +64,7 @@ fn a_copied_folder_is_noticed() {
     restore(&place, "first");
     place.run().expect(0, "settled", "5");
     restore(&place, "second");
+    place.configure("", "confirm = \"2s\"", "");
     place.run().fails(75, &["the total issued has grown"]);
     assert_eq!(place.chain.issued_napu(), 500_000_000);
 }
@@ -131,11 +132,11 @@ fn what_a_frozen_node_has_not_seen_is_found_on_a_newer_one() {
     place.configure("", "confirm = \"200ms\"", "");
     place
         .chain
-        .fail_next_submit(SubmitFault::TimeoutThenCommit(Duration::from_secs(1)));
+        .fail_next_submit(SubmitFault::TimeoutThenCommit(Duration::from_secs(5)));
     place.run().fails(75, &[]);
     place.wait_until("the commit", || place.chain.issues().len() == 1);
     let api = format!("api = [\"{}\", \"{}\"]", frozen.url(), place.chain.url());
-    place.configure("", &api, "");
+    place.configure("", &format!("{api}\nconfirm = \"20s\""), "");
     place.run().expect(0, "settled", "5");
     place.settled();
 }

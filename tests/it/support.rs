@@ -183,7 +183,7 @@ impl Place {
         let confirm = if ndau.contains("confirm =") {
             ""
         } else {
-            "confirm = \"3s\""
+            "confirm = \"20s\""
         };
         let timeout = if signer.contains("timeout =") {
             ""
