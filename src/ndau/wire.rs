@@ -423,7 +423,7 @@ pub fn prevalidation(response: &Response, hash: &TxHash) -> Result<Prevalidation
     about(response, &result, hash)?;
     let fee = napu(response, "fee_napu", result.fee_napu)?;
     match (response.status, result.err, result.msg) {
-        (200, None, _) => Ok(Prevalidation::Good { fee }),
+        (200, None, _) if result.hash.is_some() => Ok(Prevalidation::Good { fee }),
         (202, _, _) => Ok(Prevalidation::AlreadyCommitted),
         (400, Some(err), _) => {
             let reason = err

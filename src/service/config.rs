@@ -237,6 +237,8 @@ fn connection(name: &str, table: &Table<'_>) -> Result<Connection, KeyFileError>
                 .authority()
                 .is_some_and(|all| !all.as_str().contains('@'))
             && url.query().is_none()
+            // A key in the wrong place would be dialled, and told to a name server.
+            && !url.to_string().contains("npvt")
     };
     let url: Option<Uri> = table.text("url")?.parse().ok();
     let url = url.filter(is_usable).ok_or_else(|| {
