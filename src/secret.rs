@@ -99,22 +99,9 @@ pub fn read_private(path: &Path) -> Result<Secret<String>, FileError> {
         found,
     };
     // Opening a pipe would wait for somebody to write to it.
-    if std::fs::metadata(path).map_err(read_error)?.is_file() {
-        read_file(path)
-    } else {
-        Err(not_a_key_file("not a regular file"))
+    if !std::fs::metadata(path).map_err(read_error)?.is_file() {
+        return Err(not_a_key_file("not a regular file"));
     }
-}
-
-fn read_file(path: &Path) -> Result<Secret<String>, FileError> {
-    let read_error = |source| FileError::Read {
-        path: path.to_owned(),
-        source,
-    };
-    let not_a_key_file = |found| FileError::NotAKeyFile {
-        path: path.to_owned(),
-        found,
-    };
     let file = File::open(path).map_err(read_error)?;
     let metadata = file.metadata().map_err(read_error)?;
     let mode = metadata.permissions().mode() & 0o777;
