@@ -109,10 +109,7 @@ fn free_port() -> u16 {
 #[test]
 fn a_sequence_used_up_long_ago_frees_the_batch() {
     let place = with_a_sale();
-    place.configure("", "", "timeout = \"1s\"");
-    place
-        .run_with(|_, _| None)
-        .fails(69, &["the signing service"]);
+    place.leave_in_flight();
     place.chain.use_up_sequence();
     place.chain.wait_until_idle();
     place.configure("", "confirm = \"4s\"", "");
@@ -146,15 +143,11 @@ fn a_foreign_transaction_that_takes_our_hash_meanwhile_costs_no_sale() {
         let now = place.exchange.now_ms();
         place.wait_until("the next millisecond", || place.exchange.now_ms() > now);
     }
-    place.configure("", "", "timeout = \"1s\"");
-    place
-        .run_with(|_, _| None)
-        .fails(69, &["the signing service"]);
+    place.leave_in_flight();
     place
         .chain
         .record_price(1_800_000_000, place.chain.sequence() + 1);
     place.chain.wait_until_idle();
-    place.configure("", "", "");
     // One sale fewer has another hash with the same sequence; the one left over is issued next.
     place.run().expect(0, "settled", "11");
     place.run().expect(0, "issued", "7");
@@ -162,15 +155,11 @@ fn a_foreign_transaction_that_takes_our_hash_meanwhile_costs_no_sale() {
 
     // A single sale cannot be made smaller: a person looks.
     let place = with_a_sale();
-    place.configure("", "", "timeout = \"1s\"");
-    place
-        .run_with(|_, _| None)
-        .fails(69, &["the signing service"]);
+    place.leave_in_flight();
     place
         .chain
         .record_price(500_000_000, place.chain.sequence() + 1);
     place.chain.wait_until_idle();
-    place.configure("", "", "");
     place
         .run()
         .fails(75, &["foreign transaction", "single sale"]);

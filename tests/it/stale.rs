@@ -22,15 +22,6 @@ fn restore(place: &Place, from: &str) {
     fs::rename(place.path(from), place.path("state")).unwrap();
 }
 
-/// A batch is in flight, and no signer came.
-fn leave_in_flight(place: &Place) {
-    place.configure("", "", "timeout = \"1s\"");
-    place
-        .run_with(|_, _| None)
-        .fails(69, &["the signing service"]);
-    place.configure("", "", "");
-}
-
 /// A backup of the state folder was restored after a newer batch had been issued; the run issued that again.
 #[test]
 fn a_restored_backup_is_noticed() {
@@ -55,11 +46,11 @@ fn a_copied_folder_is_noticed() {
     place.run().expect(0, "nothing_new", "0");
     copy(&place, "second");
     place.exchange.sell("5");
-    leave_in_flight(&place);
+    place.leave_in_flight();
     copy(&place, "first");
     restore(&place, "second");
     place.exchange.sell("7");
-    leave_in_flight(&place);
+    place.leave_in_flight();
     copy(&place, "second");
     restore(&place, "first");
     place.run().expect(0, "settled", "5");
@@ -95,7 +86,7 @@ fn others_that_issue_are_a_mistake_unless_they_are_expected() {
 fn a_line_in_the_ledger_needs_no_second_proof() {
     let place = Plan::new().start();
     place.exchange.sell("5");
-    leave_in_flight(&place);
+    place.leave_in_flight();
     let (pending, cursor) = (
         place.state("pending.json").unwrap(),
         place.state("cursor.json").unwrap(),

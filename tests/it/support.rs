@@ -255,6 +255,15 @@ impl Place {
         }
     }
 
+    /// A run that leaves a batch in flight, since no signer comes.
+    #[track_caller]
+    pub fn leave_in_flight(&self) {
+        self.configure("", "", "timeout = \"1s\"");
+        self.run_with(|_, _| None)
+            .fails(69, &["the signing service"]);
+        self.configure("", "", "");
+    }
+
     /// A signing service that holds `keys`, dialling `url`.
     pub fn signer(&self, url: &str, keys: &[PrivateKey]) -> Running {
         self.signer_as(&key(100), url, keys)
