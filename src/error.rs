@@ -289,8 +289,8 @@ impl fmt::Display for Error {
             ),
             Error::HistoryWithoutCursor { folder } => write!(
                 f,
-                "{} has issued before, but its cursor.json is gone: bring it back from a backup; a new one would \
-                 issue again what was issued",
+                "{} has issued before, but its cursor.json is gone: bring the whole folder back from its newest backup; a new \
+                 cursor would issue again what was issued",
                 folder.display()
             ),
             Error::LedgerOverflows => f.write_str("the ledger adds up to more ndau than can be"),

@@ -420,7 +420,7 @@ fn state_that_is_damaged_or_gone() {
     let again = place.issuer(&["init", "--from", "beginning"]);
     assert_eq!(again.code, 65, "{again:#?}");
     assert!(
-        again.stderr.contains("bring it back from a backup"),
+        again.stderr.contains("from its newest backup"),
         "{again:#?}"
     );
     place.write("state/cursor.json", &cursor, 0o600);
