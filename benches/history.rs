@@ -56,6 +56,7 @@ fn main() {
         network: "net",
         issuer: &issuer,
         issued: Napu::ZERO,
+        sequence: 0,
         ledger: "",
     };
     let fresh = Cursor::new(Start::Beginning, "XND_USDT".to_owned());

@@ -97,12 +97,12 @@ pub enum Error {
         /// The height of the last `Issue` in the ledger.
         ledger: u64,
     },
-    /// The account's sequence is below one that the ledger says was used.
-    SequenceBelowLedger {
+    /// The account's sequence is below one that this folder knows was used.
+    SequenceBelow {
         /// The account's.
         account: u64,
-        /// The ledger's.
-        ledger: u64,
+        /// The folder's.
+        known: u64,
     },
     /// Not enough was released for issuing.
     NotReleased {
@@ -237,7 +237,7 @@ impl Error {
             | Error::Unaccounted { .. }
             | Error::LedgerOverflows
             | Error::IssuedBefore { .. }
-            | Error::SequenceBelowLedger { .. }
+            | Error::SequenceBelow { .. }
             | Error::NoFreeHash { .. }
             | Error::NoIssue(_) => Exit::BadData,
             Error::NodeBehind { .. }
@@ -317,10 +317,10 @@ impl fmt::Display for Error {
                 f,
                 "{node} is at block {height}, and our last Issue is in block {ledger}: it is behind, or another chain"
             ),
-            Error::SequenceBelowLedger { account, ledger } => write!(
+            Error::SequenceBelow { account, known } => write!(
                 f,
-                "the account's sequence is {account}, and the ledger holds an Issue with sequence {ledger}: this is \
-                 another chain, or another folder's ledger"
+                "the account's sequence is {account}, and this folder knows that {known} was used: the node is behind, or \
+                 this is another chain"
             ),
             Error::NotReleased { wanted, left } => write!(
                 f,
@@ -428,7 +428,7 @@ impl StdError for Error {
             | Error::LedgerOverflows
             | Error::IssuedBefore { .. }
             | Error::NodeBehind { .. }
-            | Error::SequenceBelowLedger { .. }
+            | Error::SequenceBelow { .. }
             | Error::NotReleased { .. }
             | Error::NoFee { .. }
             | Error::NoFreeHash { .. }

@@ -78,6 +78,8 @@ pub struct At {
     pub issuer: Address,
     /// The chain's total issued, as far as this folder can account for it.
     pub issued: Napu,
+    /// The account's sequence when this was written.
+    pub sequence: u64,
     /// The hash of the ledger's last line when this was written.
     pub ledger: String,
 }
@@ -324,6 +326,8 @@ pub struct Place<'a> {
     pub issuer: &'a Address,
     /// The chain's total issued.
     pub issued: Napu,
+    /// The account's sequence.
+    pub sequence: u64,
     /// The hash of the ledger's last line.
     pub ledger: &'a str,
 }
@@ -420,6 +424,7 @@ pub fn pick(
         network: place.network.to_owned(),
         issuer: place.issuer.clone(),
         issued: place.issued,
+        sequence: place.sequence,
         ledger: place.ledger.to_owned(),
     };
     let trades = sales.len() + others.len();
@@ -532,6 +537,7 @@ mod tests {
             network: "net",
             issuer: &ISSUER,
             issued: Napu::ZERO,
+            sequence: 4,
             ledger: "",
         }
     }

@@ -143,7 +143,7 @@ proptest! {
             .collect();
         let cursor = Cursor::new(Start::Beginning, "XND_USDT".to_owned());
         let issuer = Address::parse("ndnk4k58nnjz2dvwfwvikpjf2c66s476p6qhifjmfpptrq6y").unwrap();
-        let place = Place { account: "key", network: "net", issuer: &issuer, issued: Napu::ZERO, ledger: "" };
+        let place = Place { account: "key", network: "net", issuer: &issuer, issued: Napu::ZERO, sequence: 0, ledger: "" };
         let picked = |trades: &[Trade]| {
             let history = History { trades: trades.to_vec(), dialect: Dialect::V4, now_ms: 1_700_001_000_000 };
             pick(&cursor, &history, place, 0).unwrap()

@@ -13,6 +13,9 @@ use crate::sales::{Batch, Place};
 use crate::settle::{Base, Candidate};
 use crate::state::{Entry, State};
 
+/// The pause between two looks.
+const PAUSE: Duration = Duration::from_millis(500);
+
 /// How many sequences ahead of the account's the chain accepts.
 const SEQUENCES_AHEAD: u64 = 128;
 
@@ -25,6 +28,8 @@ pub(super) struct Chain<'a> {
     others: Vec<Node<'a>>,
     status: Status,
     address: Address,
+    /// The account's sequence, to which the totals belong.
+    sequence: u64,
     totals: Totals,
     sole_issuer: bool,
     /// Who is asked to sign.
@@ -56,35 +61,60 @@ impl<'a> Chain<'a> {
             }
         }
         let sole_issuer = pass.config.ndau.sole_issuer;
+        let mut account = node.account(&address)?;
         let mut totals = node.totals()?;
         let last = state.ledger.entries().last();
         let accounted = state.accounted();
         // The totals trail a block, so that the one after our last Issue is needed.
-        let deadline = pass.world.clock.instant() + pass.config.ndau.confirm;
+        let clock = pass.world.clock;
+        let deadline = clock.instant() + pass.config.ndau.confirm;
         while let Some(why) = behind(&node, &status, totals, last, accounted) {
-            if pass.world.clock.instant() >= deadline {
+            if clock.instant() >= deadline {
                 return Err(why);
             }
             log::info!("waiting for the chain: {why}");
-            pass.world.clock.sleep(Duration::from_millis(500));
+            clock.sleep(PAUSE);
             status = node.status()?;
+            account = node.account(&address)?;
             totals = node.totals()?;
         }
-        if let Some(accounted) = accounted
-            && totals.issued != accounted
-            && sole_issuer
+        if let Some(known) = state.at().map(|at| at.sequence)
+            && account.sequence < known
         {
-            return Err(Error::Unaccounted {
-                found: totals.issued,
-                accounted,
+            return Err(Error::SequenceBelow {
+                account: account.sequence,
+                known,
             });
         }
-        let account = node.account(&address)?;
-        if let Some(last) = last
-            && account.sequence < last.issue.sequence()
-        {
-            let (account, ledger) = (account.sequence, last.issue.sequence());
-            return Err(Error::SequenceBelowLedger { account, ledger });
+        if let (Some(at), true) = (state.at(), accounted.is_some() && sole_issuer) {
+            if account.sequence != at.sequence {
+                // Somebody has used the account, perhaps this very moment, and the totals trail by a block: what was
+                // issued is only known two blocks on, or when nothing moved for long.
+                log::info!(
+                    "the issuer's account was used by others: waiting for the totals to catch up"
+                );
+                let (mut since, mut height) = (clock.instant(), status.height);
+                while status.height < height.saturating_add(2)
+                    && clock.instant().saturating_duration_since(since)
+                        < pass.config.ndau.confirm / 2
+                {
+                    clock.sleep(PAUSE);
+                    status = node.status()?;
+                    let sequence = node.account(&address)?.sequence;
+                    if sequence != account.sequence {
+                        if clock.instant() >= deadline {
+                            return Err(Error::Overtaken { times: 1 });
+                        }
+                        account.sequence = sequence;
+                        (since, height) = (clock.instant(), status.height);
+                    }
+                }
+                totals = node.totals()?;
+            }
+            if totals.issued != at.issued {
+                let (found, accounted) = (totals.issued, at.issued);
+                return Err(Error::Unaccounted { found, accounted });
+            }
         }
         let (keys, needed) = signing_keys(pass, &account, &address)?;
         let others = urls.iter().filter(|url| *url != node.url());
@@ -94,6 +124,7 @@ impl<'a> Chain<'a> {
             others,
             status,
             address,
+            sequence: account.sequence,
             totals,
             sole_issuer,
             keys,
@@ -109,6 +140,7 @@ impl<'a> Chain<'a> {
             network,
             issuer,
             issued: self.totals.issued,
+            sequence: self.sequence,
             ledger,
         }
     }
@@ -126,12 +158,16 @@ impl<'a> Chain<'a> {
     }
 
     /// Builds the `Issue` of a batch, with the first sequence that gives it a hash of its own, after asking
-    /// everything that could stand against it.
-    pub(super) fn build(&self, batch: &Batch) -> Result<Candidate, Error> {
+    /// everything that could stand against it. `None`: the account was used since the chain was opened, so that what is
+    /// known of the totals no longer holds.
+    pub(super) fn build(&self, batch: &Batch) -> Result<Option<Candidate>, Error> {
         for _ in 0..ROUNDS {
             // As it stands now: reading the exchange can have taken minutes.
             let height = self.node.status()?.height;
             let account = self.node.account(&self.address)?;
+            if account.sequence != self.sequence {
+                return Ok(None);
+            }
             let totals = self.node.totals()?;
             if totals.issued != self.totals.issued && self.sole_issuer {
                 let (found, accounted) = (totals.issued, self.totals.issued);
@@ -173,12 +209,12 @@ impl<'a> Chain<'a> {
                             });
                         }
                         let sales = batch.sales().len();
-                        return Ok(Candidate {
+                        return Ok(Some(Candidate {
                             issue,
                             sales,
                             base,
                             signatures: Vec::new(),
-                        });
+                        }));
                     }
                     Prevalidation::AlreadyCommitted => {}
                     Prevalidation::Refused { reason } if reason == SEQUENCE_TOO_LOW => break,

@@ -246,6 +246,7 @@ impl<'p, 'a> Flight<'p, 'a> {
         // Who else issued meanwhile is not accounted for, and is noticed by the next run.
         let before = candidate.base.issued;
         progress.at.issued = before.checked_add(issue.quantity()).unwrap_or(before);
+        progress.at.sequence = issue.sequence();
         progress.at.ledger = self.state.ledger.last_with(&entry);
         let cursor = self.state.cursor.after(&progress, &issued, &left);
         let written = self

@@ -98,7 +98,7 @@ pub fn dry_run(config: &Config, world: World, report: &mut Report) -> Result<Out
     }
     let picked = pass.pick(&chain, &state, report)?;
     if let Some(batch) = &picked.batch {
-        let candidate = chain.build(batch)?;
+        let candidate = chain.build(batch)?.ok_or(Error::Overtaken { times: 1 })?;
         report.issue(candidate.issue, batch.sales().to_vec());
     }
     Ok(Outcome::DryRun)
@@ -198,7 +198,9 @@ impl<'a> Pass<'a> {
             return Ok(Some(Outcome::NothingNew));
         };
         // 4: everything that could stand against it is asked first, and it is on disk before anyone signs.
-        let candidate = chain.build(&batch)?;
+        let Some(candidate) = chain.build(&batch)? else {
+            return Ok(None);
+        };
         report.issue(candidate.issue, batch.sales().to_vec());
         let pending = Pending {
             batch,

@@ -153,6 +153,7 @@ pub(super) struct AtRecord {
     network: String,
     issuer: String,
     issued_napu: String,
+    sequence: u64,
     ledger: String,
 }
 
@@ -165,6 +166,7 @@ impl From<&At> for AtRecord {
             network: at.network.clone(),
             issuer: at.issuer.to_string(),
             issued_napu: at.issued.get().to_string(),
+            sequence: at.sequence,
             ledger: at.ledger.clone(),
         }
     }
@@ -181,6 +183,7 @@ impl TryFrom<AtRecord> for At {
             network: record.network,
             issuer: Address::parse(&record.issuer).map_err(|error| format!("issuer: {error}"))?,
             issued: amount("issued_napu", &record.issued_napu)?,
+            sequence: record.sequence,
             ledger: record.ledger,
         })
     }

@@ -27,6 +27,7 @@ fn at() -> At {
         network: "net".to_owned(),
         issuer: Address::parse("ndnk4k58nnjz2dvwfwvikpjf2c66s476p6qhifjmfpptrq6y").unwrap(),
         issued: Napu::new(100).unwrap(),
+        sequence: 4,
         ledger: "0".repeat(64),
     }
 }

@@ -38,6 +38,25 @@ fn a_restored_backup_is_noticed() {
     assert_eq!(place.chain.issued_napu(), place.exchange.sold_napu());
 }
 
+/// The total issued trails a block: right after the last Issue it did not show it yet, and the restored folder issued
+/// that again.
+#[test]
+fn a_restored_backup_is_noticed_while_the_totals_trail() {
+    let mut plan = Plan::new();
+    plan.chain.block_time = Duration::from_secs(3);
+    let place = plan.start();
+    place.exchange.sell("5");
+    place.run().expect(0, "issued", "5");
+    copy(&place, "backup");
+    place.exchange.sell("7");
+    place.run().expect(0, "issued", "7");
+    restore(&place, "backup");
+    place
+        .run()
+        .fails(65, &["has issued 12 ndau", "accounts for 5"]);
+    assert_eq!(place.chain.issued_napu(), place.exchange.sold_napu());
+}
+
 /// Two hosts had copies of one folder, and each a batch in flight with the same sequence; the one that lost took its
 /// batch for dead and issued it anew, the sales that both had in common included.
 #[test]
