@@ -93,6 +93,8 @@ impl<'a> Chain<'a> {
                 log::info!(
                     "the issuer's account was used by others: waiting for the totals to catch up"
                 );
+                // A height from before the sequence was read could already be two blocks behind.
+                status = node.status()?;
                 let (mut since, mut height) = (clock.instant(), status.height);
                 while status.height < height.saturating_add(2)
                     && clock.instant().saturating_duration_since(since)
@@ -106,6 +108,7 @@ impl<'a> Chain<'a> {
                             return Err(Error::Overtaken { times: 1 });
                         }
                         account.sequence = sequence;
+                        status = node.status()?;
                         (since, height) = (clock.instant(), status.height);
                     }
                 }
