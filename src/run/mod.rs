@@ -41,19 +41,17 @@ pub struct World<'a> {
 /// `report`, also when it fails.
 pub fn run(config: &Config, world: World, report: &mut Report) -> Result<Outcome, Error> {
     let pass = Pass::new(config, world)?;
-    if config.signer.allowed.contains(pass.identity.public()) {
-        let what = "it names this side's own identity; it needs the signing service's (client.pub_key of its \
-                    sigconfig.toml)";
-        return Err(Error::Config(
-            config.wrong("signer.allowed", what.to_owned()),
-        ));
-    }
-    if config.signer.allowed.is_empty() {
-        let what =
-            "name the identity of the signing service (client.pub_key of its sigconfig.toml)";
-        return Err(Error::Config(
-            config.wrong("signer.allowed", what.to_owned()),
-        ));
+    let allowed = &config.signer.allowed;
+    if allowed.is_empty() || allowed.contains(pass.identity.public()) {
+        let found = if allowed.is_empty() {
+            "nobody"
+        } else {
+            "this side's own identity"
+        };
+        let what = format!(
+            "it names {found}; it needs the identity of the signing service (client.pub_key of its sigconfig.toml)"
+        );
+        return Err(Error::Config(config.wrong("signer.allowed", what)));
     }
     // 1: one writer, and everything it knows.
     let locked = Locked::take(Folder::new(world.disk, &config.state_dir))?;

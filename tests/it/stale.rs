@@ -22,39 +22,25 @@ fn restore(place: &Place, from: &str) {
     fs::rename(place.path(from), place.path("state")).unwrap();
 }
 
-/// A backup of the state folder was restored after a newer batch had been issued; the run issued that again.
+/// A backup of the state folder was restored after a newer batch had been issued; the run issued that again. With slow
+/// blocks the total issued, which trails by one, does not show that batch yet when the run begins.
 #[test]
-fn a_restored_backup_is_noticed() {
-    let place = Plan::new().start();
-    place.exchange.sell("5");
-    place.run().expect(0, "issued", "5");
-    copy(&place, "backup");
-    place.exchange.sell("7");
-    place.run().expect(0, "issued", "7");
-    restore(&place, "backup");
-    place
-        .run()
-        .fails(65, &["has issued 12 ndau", "accounts for 5", "restored"]);
-    assert_eq!(place.chain.issued_napu(), place.exchange.sold_napu());
-}
-
-/// The total issued trails a block: right after the last Issue it did not show it yet, and the restored folder issued
-/// that again.
-#[test]
-fn a_restored_backup_is_noticed_while_the_totals_trail() {
-    let mut plan = Plan::new();
-    plan.chain.block_time = Duration::from_secs(3);
-    let place = plan.start();
-    place.exchange.sell("5");
-    place.run().expect(0, "issued", "5");
-    copy(&place, "backup");
-    place.exchange.sell("7");
-    place.run().expect(0, "issued", "7");
-    restore(&place, "backup");
-    place
-        .run()
-        .fails(65, &["has issued 12 ndau", "accounts for 5"]);
-    assert_eq!(place.chain.issued_napu(), place.exchange.sold_napu());
+fn a_restored_backup_is_noticed_even_while_the_totals_trail() {
+    for block_time in [Duration::from_millis(20), Duration::from_secs(3)] {
+        let mut plan = Plan::new();
+        plan.chain.block_time = block_time;
+        let place = plan.start();
+        place.exchange.sell("5");
+        place.run().expect(0, "issued", "5");
+        copy(&place, "backup");
+        place.exchange.sell("7");
+        place.run().expect(0, "issued", "7");
+        restore(&place, "backup");
+        place
+            .run()
+            .fails(65, &["has issued 12 ndau", "accounts for 5", "restored"]);
+        assert_eq!(place.chain.issued_napu(), place.exchange.sold_napu());
+    }
 }
 
 /// Two hosts had copies of one folder, and each a batch in flight with the same sequence; the one that lost took its
