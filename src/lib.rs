@@ -25,7 +25,8 @@
 //! ```
 //!
 //! Read in this order: `run`, `settle`, `state`, then the room you came for. Imports point downwards, and only `run` sees
-//! all rooms. The seams where tests get in are `http::Http`, `state::Disk`, `clock::Clock`, and any stream.
+//! all rooms. The seams where tests get in are `http::Http`, `state::Disk`, `clock::Clock` and `signer::Signers`, and any
+//! stream under the signing protocol.
 
 pub mod args;
 pub mod clock;

@@ -10,6 +10,7 @@ use bitmart_issuer::error::{Error, Exit};
 use bitmart_issuer::http::UreqHttp;
 use bitmart_issuer::report::{Report, Story};
 use bitmart_issuer::run::{World, dry_run, run};
+use bitmart_issuer::signer::Callers;
 use bitmart_issuer::state::HostDisk;
 use bitmart_issuer::terminal::{self, tell};
 use bitmart_issuer::{init, logging, status};
@@ -63,7 +64,9 @@ fn run_once(args: &Run) -> Exit {
         http: &UreqHttp::new(),
         disk: &HostDisk,
         clock: &SystemClock,
-        listening: &listening,
+        signers: &Callers {
+            listening: &listening,
+        },
     };
     let mut report = Report::default();
     let act = if args.dry_run { dry_run } else { run };

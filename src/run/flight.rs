@@ -9,7 +9,7 @@ use crate::ndau::{Issue, SignedIssue};
 use crate::report::Report;
 use crate::sales::{Cursor, Sale};
 use crate::settle::{Base, Candidate, Doubt, Next, Sight};
-use crate::signer::{Context, Listener, Outcome, Request, Signed};
+use crate::signer::{Context, Door, Outcome, Request, Signed};
 use crate::state::{Entry, Locked, Pending, State};
 
 /// How a flight ended.
@@ -190,11 +190,6 @@ impl<'p, 'a> Flight<'p, 'a> {
             log::info!("{} is signed already", issue.hash());
             return Ok(signed);
         }
-        let config = &self.pass.config.signer;
-        let listener = Listener::open(&config.listen, &self.pass.identity, &config.allowed)?;
-        if config.listen.address().port() == 0 {
-            (self.pass.world.listening)(&listener.url());
-        }
         let trade =
             |sale: Option<&Sale>| sale.map_or_else(String::new, |sale| sale.id.trade.to_string());
         let context = Context {
@@ -209,7 +204,15 @@ impl<'p, 'a> Flight<'p, 'a> {
             needed,
             context,
         };
-        let signers = listener.collect(self.pass.world.clock, &request, config.timeout)?;
+        let config = &self.pass.config.signer;
+        let door = Door {
+            url: &config.listen,
+            identity: &self.pass.identity,
+            allowed: &config.allowed,
+            within: config.timeout,
+        };
+        let world = self.pass.world;
+        let signers = world.signers.sign(&door, world.clock, &request)?;
         let verified = signers.verified().to_vec();
         self.signers = Some(signers);
         let signed = SignedIssue::new(issue, &verified, needed)?;

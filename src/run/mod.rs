@@ -14,7 +14,7 @@ use crate::exchange::{Client, Key};
 use crate::http::Http;
 use crate::report::{Outcome, Report, counted, start};
 use crate::sales::{Batch, Picked, pick};
-use crate::signer::Identity;
+use crate::signer::{Identity, Signers};
 use crate::state::{Disk, Folder, Locked, Pending, State};
 
 use chain::Chain;
@@ -33,8 +33,8 @@ pub struct World<'a> {
     pub disk: &'a dyn Disk,
     /// The time.
     pub clock: &'a dyn Clock,
-    /// Told the listener's address when it took a free port.
-    pub listening: &'a dyn Fn(&str),
+    /// Who holds the keys.
+    pub signers: &'a dyn Signers,
 }
 
 /// One pass: settles what an earlier run left, or else issues what was sold since. What it finds and does goes into

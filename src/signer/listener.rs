@@ -168,6 +168,44 @@ impl fmt::Debug for Listener<'_> {
     }
 }
 
+/// Where and for whom the door is opened, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub struct Door<'a> {
+    /// The address to listen at.
+    pub url: &'a Endpoint,
+    /// Who this side is.
+    pub identity: &'a Identity,
+    /// Who is let in.
+    pub allowed: &'a [PublicKey],
+    /// How long is waited for signatures.
+    pub within: Duration,
+}
+
+/// Who is asked to sign: the seam between a run and whoever holds the keys.
+pub trait Signers {
+    /// Enough signatures for `request`, each verified.
+    ///
+    /// # Errors
+    /// When there are not enough; nothing was submitted, so that asking again is harmless.
+    fn sign(&self, door: &Door, clock: &dyn Clock, request: &Request) -> Result<Signed, Error>;
+}
+
+/// The signing services that dial in.
+pub struct Callers<'a> {
+    /// Told the listener's address when it took a free port.
+    pub listening: &'a dyn Fn(&str),
+}
+
+impl Signers for Callers<'_> {
+    fn sign(&self, door: &Door, clock: &dyn Clock, request: &Request) -> Result<Signed, Error> {
+        let listener = Listener::open(door.url, door.identity, door.allowed)?;
+        if door.url.address().port() == 0 {
+            (self.listening)(&listener.url());
+        }
+        listener.collect(clock, request, door.within)
+    }
+}
+
 /// Enough signatures, each verified over the requested `Issue`, and the sessions of the signers, still open.
 pub struct Signed {
     pub(super) verified: Vec<Verified>,
@@ -176,6 +214,15 @@ pub struct Signed {
 }
 
 impl Signed {
+    /// Signatures of signers that do not wait to hear what becomes of them.
+    pub fn new(verified: Vec<Verified>) -> Signed {
+        Signed {
+            verified,
+            sessions: Vec::new(),
+            id: RequestId::new([0; 16]),
+        }
+    }
+
     /// The signatures, one of each key, at least as many as were needed.
     pub fn verified(&self) -> &[Verified] {
         &self.verified

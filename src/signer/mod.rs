@@ -21,7 +21,7 @@ pub use endpoint::{Endpoint, EndpointError};
 pub use error::Error;
 pub use identity::{Identity, IdentityError};
 pub use keyfile::KeyFileError;
-pub use listener::{Listener, Request, Signed};
+pub use listener::{Callers, Door, Listener, Request, Signed, Signers};
 pub use message::{Context, Outcome};
 
 // What the two sides share, for the signing service's room.

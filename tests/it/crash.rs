@@ -10,6 +10,7 @@ use bitmart_issuer::config::Config;
 use bitmart_issuer::http::UreqHttp;
 use bitmart_issuer::report::Report;
 use bitmart_issuer::run::{World, run};
+use bitmart_issuer::signer::Callers;
 use bitmart_issuer::state::{Disk, HostDisk};
 
 /// How far an effect comes before the process dies in it.
@@ -97,7 +98,9 @@ fn run_and_die(place: &Place, at: u32, death: Death) -> u32 {
         http: &UreqHttp::new(),
         disk: &disk,
         clock: &SystemClock,
-        listening: &listening,
+        signers: &Callers {
+            listening: &listening,
+        },
     };
     let survived = run(&config, world, &mut Report::default()).is_ok();
     assert_eq!(survived, disk.effects.get() <= at, "effect {at} {death:?}");
