@@ -34,7 +34,7 @@ use crate::service::config as sigconfig;
 use crate::signer::message::{FromSigner, SignTx, ToSigner};
 use crate::signer::noise::{Hail, Initiator, Transport};
 use crate::signer::{Endpoint, Identity, identity};
-use crate::state::{Ledger, cursor, pending};
+use crate::state::{Ledger, Line, cursor, pending};
 
 /// The name of a target, which is that of its fuzzer and of its folder in `tests/fuzz/corpus/`, and the target.
 pub type Target = (&'static str, fn(&[u8]));
@@ -725,8 +725,15 @@ fn ledger(bytes: &[u8]) {
     assert_eq!((untorn.entries(), untorn.torn()), (ledger.entries(), false));
     let mut printed = Vec::new();
     let mut sold = BTreeSet::new();
-    for entry in ledger.entries() {
+    for line in ledger.lines() {
         let so_far = Ledger::parse(&printed).expect("its own lines");
+        let entry = match line {
+            Line::Issue(entry) => entry,
+            Line::Decision(decision) => {
+                printed.extend(so_far.print_decision(decision));
+                continue;
+            }
+        };
         printed.extend(so_far.print(entry));
         let sum = Napu::sum(entry.sales.iter().map(|sale| sale.quantity));
         assert_eq!(sum, Some(entry.issue.quantity()));
@@ -739,6 +746,7 @@ fn ledger(bytes: &[u8]) {
     }
     let again = Ledger::parse(&printed).expect("its own lines");
     assert_eq!(again.entries(), ledger.entries());
+    assert_eq!(again.decisions(), ledger.decisions());
 }
 
 /// The exchange's key file.
@@ -1003,6 +1011,8 @@ mod tests {
         cursor::parse(&read("cursor/used")).unwrap();
         pending::parse(&read("pending/signed")).unwrap();
         Ledger::parse(&read("ledger/two-lines")).unwrap();
+        let decided = Ledger::parse(&read("ledger/decisions")).unwrap();
+        assert_eq!(decided.decisions().len(), 5);
         identity::parse(&text("identity/good")).unwrap();
         assert!(sigconfig::parse(&text("sigconfig/policy")).is_ok());
         Config::parse(Path::new("issuer.toml"), &text("issuer_toml/full")).unwrap();

@@ -38,7 +38,7 @@ pub use key::{Key, KeyError};
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// Which of the exchange's two APIs is spoken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Dialect {
     /// 2018 to 2020: bearer tokens, pages, and a side that only the order knows.
     V2,

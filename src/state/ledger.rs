@@ -1,6 +1,8 @@
-//! `ledger.jsonl`: one line per applied `Issue`, each with the hash of the line before it.
+//! `ledger.jsonl`: one line per applied `Issue`, and one per decision that a person took, each with the hash of the line
+//! before it.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -12,6 +14,10 @@ use crate::ndau::{Issue, TxHash};
 use crate::sales::{Batch, Sale};
 
 const VERSION: u64 = 1;
+
+/// The kinds of lines.
+const ISSUE: &str = "issue";
+const DECISION: &str = "decision";
 
 /// What the first line has in place of the hash of a line before it.
 const NO_LINE: &str = "0000000000000000000000000000000000000000000000000000000000000000";
@@ -37,10 +43,132 @@ pub struct Entry {
     pub account: String,
 }
 
+/// What a person decided, where the program could not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// When, in milliseconds since the epoch by the host's clock.
+    pub recorded_ms: u64,
+    /// Who, in their own words.
+    pub by: String,
+    /// Why, in their own words.
+    pub why: String,
+    /// What.
+    pub verdict: Verdict,
+    /// What they were shown.
+    pub seen: Vec<String>,
+}
+
+/// What a decision says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// This `Issue`, which was in flight, is applied, in this block. Its own line follows.
+    Applied {
+        /// The `Issue`.
+        issue: Issue,
+        /// Its block.
+        height: u64,
+    },
+    /// None of the batch in flight, up to this sequence, is or can ever be applied.
+    Never {
+        /// The sequence.
+        sequence: u64,
+    },
+    /// This `Issue` on the chain is for sales that this folder took for not issued. Its own line follows.
+    Adopted {
+        /// The `Issue`.
+        issue: Issue,
+        /// Its block.
+        height: u64,
+    },
+    /// So much was issued by others, and none of it for sales that are ours to issue.
+    Others {
+        /// How much.
+        issued: Napu,
+    },
+    /// The API key of this fingerprint belongs to the same account as the one before.
+    SameAccount {
+        /// The fingerprint.
+        key: String,
+    },
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Verdict::Applied { issue, height } => {
+                write!(
+                    f,
+                    "{} in flight is applied, in block {height}",
+                    issue.hash()
+                )
+            }
+            Verdict::Never { sequence } => write!(
+                f,
+                "nothing in flight with sequence {sequence} is or can ever be applied"
+            ),
+            Verdict::Adopted { issue, height } => write!(
+                f,
+                "{} in block {height} is for sales that were taken for not issued",
+                issue.hash()
+            ),
+            Verdict::Others { issued } => write!(
+                f,
+                "others issued {issued} ndau, none of it for sales of this folder"
+            ),
+            Verdict::SameAccount { key } => {
+                write!(f, "API key {key} is of the same account as the one before")
+            }
+        }
+    }
+}
+
+/// A line of the ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Line<'a> {
+    /// An applied `Issue`.
+    Issue(&'a Entry),
+    /// A decision.
+    Decision(&'a Decision),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Issue,
+    Decision,
+}
+
+#[derive(Deserialize)]
+struct Kinded {
+    kind: String,
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Line {
+struct DecisionLine {
     version: u64,
+    kind: String,
+    previous: String,
+    recorded: String,
+    recorded_ms: u64,
+    by: String,
+    why: String,
+    decided: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    quantity_napu: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sequence: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    height: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+    seen: Vec<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct IssueLine {
+    version: u64,
+    kind: String,
     previous: String,
     recorded: String,
     recorded_ms: u64,
@@ -55,18 +183,67 @@ struct Line {
     trades: Vec<SaleRecord>,
 }
 
+/// `line` as it stands in the file, with its end.
+fn line(line: &impl Serialize) -> Vec<u8> {
+    let mut bytes = serde_json::to_vec(line).expect("numbers and strings are always JSON");
+    bytes.push(b'\n');
+    bytes
+}
+
+impl TryFrom<DecisionLine> for Decision {
+    type Error = String;
+
+    fn try_from(line: DecisionLine) -> Result<Self, String> {
+        let quantity = line
+            .quantity_napu
+            .as_deref()
+            .map(|text| amount("quantity_napu", text))
+            .transpose()?;
+        let issue =
+            |quantity, sequence| Issue::new(quantity, sequence).map_err(|error| error.to_string());
+        let verdict = match (
+            line.decided.as_str(),
+            quantity,
+            line.sequence,
+            line.height,
+            line.key,
+        ) {
+            ("applied", Some(quantity), Some(sequence), Some(height), None) => Verdict::Applied {
+                issue: issue(quantity, sequence)?,
+                height,
+            },
+            ("adopted", Some(quantity), Some(sequence), Some(height), None) => Verdict::Adopted {
+                issue: issue(quantity, sequence)?,
+                height,
+            },
+            ("never", None, Some(sequence), None, None) => Verdict::Never { sequence },
+            ("others", Some(issued), None, None, None) => Verdict::Others { issued },
+            ("same_account", None, None, None, Some(key)) => Verdict::SameAccount { key },
+            (decided, ..) => return Err(format!("it decides nothing known: {decided:?}")),
+        };
+        Ok(Decision {
+            recorded_ms: line.recorded_ms,
+            by: line.by,
+            why: line.why,
+            verdict,
+            seen: line.seen,
+        })
+    }
+}
+
 /// The hex SHA-256 of a line without its end.
 fn hash_of(line: &[u8]) -> String {
     hex::encode(Sha256::digest(line))
 }
 
-/// Every `Issue` that was applied, in order. What a crash tore off while appending is known, but never read.
+/// Every `Issue` that was applied, and every decision, in order. What a crash tore off while appending is known, but
+/// never read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ledger {
     entries: Vec<Entry>,
-    last: String,
-    /// The hash of the line before the last.
-    before_last: String,
+    decisions: Vec<Decision>,
+    /// What each line is, and its hash.
+    lines: Vec<(Kind, String)>,
     /// How many bytes of the file are whole lines.
     whole: usize,
     torn: bool,
@@ -82,49 +259,62 @@ impl Ledger {
         let (lines, rest) = bytes.split_at_checked(whole).unwrap_or((bytes, &[]));
         let mut ledger = Ledger {
             entries: Vec::new(),
-            last: NO_LINE.to_owned(),
-            before_last: NO_LINE.to_owned(),
+            decisions: Vec::new(),
+            lines: Vec::new(),
             whole,
             torn: !rest.is_empty(),
         };
         let mut issued = BTreeSet::new();
         for (index, line) in lines.split_inclusive(|byte| *byte == b'\n').enumerate() {
             let line = line.strip_suffix(b"\n").unwrap_or(line);
-            let entry = ledger
-                .read(line)
+            let kind = ledger
+                .read(line, &mut issued)
                 .map_err(|what| format!("line {}: {what}", index + 1))?;
-            if let Some(twice) = entry
-                .sales
-                .iter()
-                .find(|sale| !issued.insert((sale.id, entry.dialect.to_string())))
-            {
-                return Err(format!(
-                    "line {}: {} was issued before",
-                    index + 1,
-                    twice.id
-                ));
-            }
-            if ledger
-                .entries
-                .last()
-                .is_some_and(|last| last.issue.sequence() >= entry.issue.sequence())
-            {
-                return Err(format!(
-                    "line {}: its sequence is not above that of the line before",
-                    index + 1
-                ));
-            }
-            ledger.before_last = std::mem::replace(&mut ledger.last, hash_of(line));
-            ledger.entries.push(entry);
+            ledger.lines.push((kind, hash_of(line)));
         }
         Ok(ledger)
     }
 
-    fn read(&self, line: &[u8]) -> Result<Entry, String> {
-        let line: Line = super::parse_json(line, VERSION)?;
-        if line.previous != self.last {
-            return Err("it does not carry the hash of the line before: a line was changed, added or removed".to_owned());
+    /// Reads one more line; `issued` are the sales of the lines before.
+    fn read(
+        &mut self,
+        line: &[u8],
+        issued: &mut BTreeSet<(TradeId, Dialect)>,
+    ) -> Result<Kind, String> {
+        let Kinded { kind } = super::parse_json(line, VERSION)?;
+        match kind.as_str() {
+            ISSUE => {
+                let entry = self.issue(super::parse_json(line, VERSION)?)?;
+                if let Some(twice) = entry
+                    .sales
+                    .iter()
+                    .find(|sale| !issued.insert((sale.id, entry.dialect)))
+                {
+                    return Err(format!("{} was issued before", twice.id));
+                }
+                self.entries.push(entry);
+                Ok(Kind::Issue)
+            }
+            DECISION => {
+                let line: DecisionLine = super::parse_json(line, VERSION)?;
+                self.follows(&line.previous)?;
+                self.decisions.push(Decision::try_from(line)?);
+                Ok(Kind::Decision)
+            }
+            other => Err(format!("its kind is {other:?}, which is no known one")),
         }
+    }
+
+    fn follows(&self, previous: &str) -> Result<(), String> {
+        if previous == self.last() {
+            Ok(())
+        } else {
+            Err("it does not carry the hash of the line before: a line was changed, added or removed".to_owned())
+        }
+    }
+
+    fn issue(&self, line: IssueLine) -> Result<Entry, String> {
+        self.follows(&line.previous)?;
         let quantity = amount("quantity_napu", &line.quantity_napu)?;
         let issue = Issue::new(quantity, line.sequence).map_err(|error| error.to_string())?;
         if issue.hash().as_str() != line.hash {
@@ -137,6 +327,13 @@ impl Ledger {
         let batch = Batch::new(all(line.trades)?).ok_or("its trades are not a batch")?;
         if batch.quantity() != quantity {
             return Err("its quantity is not the sum of its trades".to_owned());
+        }
+        if self
+            .entries
+            .last()
+            .is_some_and(|last| last.issue.sequence() >= issue.sequence())
+        {
+            return Err("its sequence is not above that of the Issue before".to_owned());
         }
         Ok(Entry {
             issue,
@@ -152,9 +349,10 @@ impl Ledger {
 
     /// The line to append for `entry`, with its end.
     pub(crate) fn print(&self, entry: &Entry) -> Vec<u8> {
-        let line = Line {
+        line(&IssueLine {
             version: VERSION,
-            previous: self.last.clone(),
+            kind: ISSUE.to_owned(),
+            previous: self.last().to_owned(),
             recorded: crate::clock::utc(entry.recorded_ms),
             recorded_ms: entry.recorded_ms,
             network: entry.network.clone(),
@@ -166,30 +364,93 @@ impl Ledger {
             dialect: entry.dialect.to_string(),
             account: entry.account.clone(),
             trades: entry.sales.iter().map(SaleRecord::from).collect(),
+        })
+    }
+
+    /// The line to append for `decision`, with its end.
+    pub(crate) fn print_decision(&self, decision: &Decision) -> Vec<u8> {
+        let napu = |amount: Napu| Some(amount.get().to_string());
+        let (decided, quantity_napu, sequence, height, key) = match &decision.verdict {
+            Verdict::Applied { issue, height } => (
+                "applied",
+                napu(issue.quantity()),
+                Some(issue.sequence()),
+                Some(*height),
+                None,
+            ),
+            Verdict::Adopted { issue, height } => (
+                "adopted",
+                napu(issue.quantity()),
+                Some(issue.sequence()),
+                Some(*height),
+                None,
+            ),
+            Verdict::Never { sequence } => ("never", None, Some(*sequence), None, None),
+            Verdict::Others { issued } => ("others", napu(*issued), None, None, None),
+            Verdict::SameAccount { key } => ("same_account", None, None, None, Some(key.clone())),
         };
-        let mut bytes = serde_json::to_vec(&line).expect("numbers and strings are always JSON");
-        bytes.push(b'\n');
-        bytes
+        line(&DecisionLine {
+            version: VERSION,
+            kind: DECISION.to_owned(),
+            previous: self.last().to_owned(),
+            recorded: crate::clock::utc(decision.recorded_ms),
+            recorded_ms: decision.recorded_ms,
+            by: decision.by.clone(),
+            why: decision.why.clone(),
+            decided: decided.to_owned(),
+            quantity_napu,
+            sequence,
+            height,
+            key,
+            seen: decision.seen.clone(),
+        })
     }
 
     /// The hash of the last line.
     pub fn last(&self) -> &str {
-        &self.last
+        self.lines.last().map_or(NO_LINE, |(_, hash)| hash)
     }
 
     /// The hash of the last line once `entry` is appended, unless it is there.
     pub fn last_with(&self, entry: &Entry) -> String {
         if self.entry(&entry.issue).is_some() {
-            return self.last.clone();
+            return self.last().to_owned();
         }
         let line = self.print(entry);
         hash_of(line.strip_suffix(b"\n").unwrap_or(&line))
     }
 
-    /// Whether a cursor that was written beside a last line of this hash belongs to this ledger: to the whole of it, or,
-    /// while a batch is in flight whose line may just have been appended, to all but that.
-    pub fn belongs_to(&self, last: &str, in_flight: bool) -> bool {
-        last == self.last || (in_flight && last == self.before_last)
+    /// Whether a cursor that was written beside a last line of this hash belongs to this ledger: whatever came after that
+    /// line is a decision, or one `Issue` that is `in_flight`, whose line may just have been appended.
+    pub fn belongs_to(&self, last: &str, in_flight: impl Fn(&Issue) -> bool) -> bool {
+        let after = match last {
+            NO_LINE => 0,
+            last => match self.lines.iter().position(|(_, hash)| hash == last) {
+                Some(at) => at + 1,
+                None => return false,
+            },
+        };
+        let before = self.lines.iter().take(after);
+        let known = before.filter(|(kind, _)| *kind == Kind::Issue).count();
+        match self.entries.get(known..) {
+            Some([]) => true,
+            Some([one]) => in_flight(&one.issue),
+            Some(_) | None => false,
+        }
+    }
+
+    /// Every line, oldest first.
+    pub fn lines(&self) -> impl Iterator<Item = Line<'_>> {
+        let (mut entries, mut decisions) = (self.entries.iter(), self.decisions.iter());
+        self.lines.iter().filter_map(move |(kind, _)| match kind {
+            Kind::Issue => entries.next().map(Line::Issue),
+            Kind::Decision => decisions.next().map(Line::Decision),
+        })
+    }
+
+    /// Every decision, oldest first.
+    pub fn decisions(&self) -> &[Decision] {
+        &self.decisions
     }
 
     /// Every applied `Issue`, oldest first.

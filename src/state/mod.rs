@@ -6,7 +6,7 @@
 //!   lock            held by the one run that writes
 //!   cursor.json     the last-seen-trade cursor
 //!   pending.json    a batch in flight; absent otherwise
-//!   ledger.jsonl    one line per applied Issue, append-only, hash-chained
+//!   ledger.jsonl    one line per applied Issue or decision of a person, append-only, hash-chained
 //!   *.tmp           a replacement that was not finished; overwritten by the next
 //! ```
 //!
@@ -29,10 +29,11 @@ use serde::{Deserialize, Serialize};
 
 pub use disk::{Disk, HostDisk};
 pub use error::Error;
-pub use ledger::{Entry, Ledger};
+pub use ledger::{Decision, Entry, Ledger, Line, Verdict};
 pub use pending::Pending;
 
 use crate::napu::Napu;
+use crate::ndau::Issue;
 use crate::sales::{At, Cursor};
 
 /// The state folder, for reading.
@@ -167,8 +168,14 @@ impl State {
                 "the cursor has seen nothing, but the ledger holds issues: the cursor was lost and made anew".to_owned(),
             );
         }
+        let in_flight = |issue: &Issue| {
+            self.pending
+                .iter()
+                .flat_map(|pending| &pending.candidates)
+                .any(|one| one.issue == *issue)
+        };
         if let Some(at) = &self.cursor.at
-            && !self.ledger.belongs_to(&at.ledger, self.pending.is_some())
+            && !self.ledger.belongs_to(&at.ledger, in_flight)
         {
             return Some(
                 "the cursor was not written beside this ledger: one of them is older, was changed, or is gone"
@@ -177,13 +184,8 @@ impl State {
         }
         let pending = self.pending.as_ref()?;
         // A crash between the ledger's append and the removal of pending.json leaves its own line, and that alone.
-        let own = |entry: &&Entry| {
-            pending
-                .candidates
-                .iter()
-                .any(|one| one.issue == entry.issue)
-        };
-        let others = self.ledger.entries().iter().filter(|entry| !own(entry));
+        let entries = self.ledger.entries().iter();
+        let others = entries.filter(|entry| !in_flight(&entry.issue));
         for entry in others {
             if let Some(sale) = entry
                 .sales
@@ -285,6 +287,16 @@ impl<'a> Locked<'a> {
                 source,
             })?;
         self.sync(&path)
+    }
+
+    /// Adds a decision to `ledger`, durably. It is added by replacing the file, since no batch need be in flight that a torn
+    /// line could be of.
+    pub fn record(&self, ledger: &Ledger, decision: &Decision) -> Result<(), Error> {
+        let path = self.folder.ledger_path();
+        let mut bytes = self.folder.read(&path)?.unwrap_or_default();
+        bytes.truncate(ledger.whole());
+        bytes.extend(ledger.print_decision(decision));
+        self.replace(&path, &bytes)
     }
 
     /// Makes a file and its name durable.

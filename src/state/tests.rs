@@ -257,6 +257,87 @@ fn a_torn_line_is_cut_off_by_the_batch_that_it_was_of() {
     });
 }
 
+fn decision(verdict: Verdict) -> Decision {
+    Decision {
+        recorded_ms: 1_700_000_300_000,
+        by: "Ada".to_owned(),
+        why: "another node's explorer shows it".to_owned(),
+        verdict,
+        seen: vec!["account sequence 5".to_owned(), "\u{e9}\n".to_owned()],
+    }
+}
+
+/// A decision is no part of what the cursor counts: it may be newer than the cursor, and its hash is chained like any
+/// line's.
+#[test]
+fn decisions_stand_between_the_issues() {
+    let place = Place::new();
+    let issue = entry(5, &[sale(1, 10)]).issue;
+    let verdicts = [
+        Verdict::Applied { issue, height: 11 },
+        Verdict::Never { sequence: 6 },
+        Verdict::Adopted { issue, height: 11 },
+        Verdict::Others {
+            issued: Napu::new(7).unwrap(),
+        },
+        Verdict::SameAccount {
+            key: "0123456789abcdef".to_owned(),
+        },
+    ];
+    let decisions: Vec<Decision> = verdicts.into_iter().map(decision).collect();
+    place.with(|locked| {
+        locked.store_cursor(&cursor()).unwrap();
+        for (number, decision) in decisions.iter().enumerate() {
+            let ledger = place.load().unwrap().ledger;
+            locked.record(&ledger, decision).unwrap();
+            if number == 2 {
+                place.write_down(locked, &entry(5, &[sale(1, 10)]));
+            }
+        }
+    });
+    let ledger = place.load().unwrap().ledger;
+    assert_eq!(ledger.decisions(), decisions);
+    let kinds: Vec<bool> = ledger
+        .lines()
+        .map(|line| matches!(line, Line::Issue(_)))
+        .collect();
+    assert_eq!(kinds, [false, false, false, true, false, false]);
+
+    let path = place.0.path().join("ledger.jsonl");
+    let text = fs::read_to_string(&path).unwrap();
+    let first_gone = text.split_once('\n').unwrap().1.to_owned();
+    for changed in [
+        text.replacen("Ada", "Eve", 1),
+        text.replace("\"others\"", "\"never\""),
+        text.replace("\"decision\"", "\"issue\""),
+        text.replace("\"decision\"", "\"comment\""),
+        first_gone,
+    ] {
+        fs::write(&path, changed).unwrap();
+        assert!(matches!(place.load(), Err(Error::Damaged { .. })));
+    }
+}
+
+/// A cursor from before an `Issue` is older than the ledger, however many decisions came in between.
+#[test]
+fn an_issue_after_the_cursors_line_must_be_in_flight() {
+    let place = Place::new();
+    place.with(|locked| {
+        locked.store_cursor(&cursor()).unwrap();
+        let never = decision(Verdict::Never { sequence: 4 });
+        locked
+            .record(&place.load().unwrap().ledger, &never)
+            .unwrap();
+        locked.store_pending(&pending()).unwrap();
+        let ledger = place.load().unwrap().ledger;
+        let own = entry(5, pending().batch.sales());
+        locked.append(&ledger, &own).unwrap();
+        assert!(place.load().is_ok());
+        locked.remove_pending().unwrap();
+        assert!(matches!(place.load(), Err(Error::Contradiction { .. })));
+    });
+}
+
 #[test]
 fn files_that_contradict_each_other_are_refused() {
     let place = Place::new();
