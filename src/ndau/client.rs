@@ -14,6 +14,8 @@ use crate::http::{self, Http, Request, Response};
 const READ: Duration = Duration::from_secs(15);
 /// A node keeps a submission waiting for up to 90 s until it is in a block.
 const SUBMIT: Duration = Duration::from_secs(120);
+/// No issuer's account has had as many transactions, at 100 a page.
+const MOST_PAGES: usize = 10_000;
 /// No honest answer is near this size.
 const MAX_BYTES: u64 = 1024 * 1024;
 
@@ -153,15 +155,67 @@ impl<'a> Node<'a> {
         height: u64,
         issues: &[Issue],
     ) -> Result<bool, Error> {
-        let path = format!(
-            "/account/history/{address}?after={height}&limit={}",
-            wire::HISTORY_ITEMS
-        );
-        let items = self.get(&path, "the account's history", wire::history)?;
+        let items = self.history(address, height)?;
         let ours = |hash: &str| issues.iter().any(|issue| issue.hash().as_str() == hash);
         Ok(items.len() < wire::HISTORY_ITEMS
             && items.iter().any(|(at, _)| *at > height)
             && !items.iter().any(|(_, hash)| ours(hash)))
+    }
+
+    /// Every applied transaction of `address` above `height`, oldest first: block and hash. The index answers a page at a
+    /// time and cuts pages inside a block, so the last block of a full page is asked for again.
+    ///
+    /// # Errors
+    /// Also when one block holds more of the account's transactions than fit on a page.
+    pub fn moves(&self, address: &Address, height: u64) -> Result<Vec<(u64, String)>, Error> {
+        let mut moves: Vec<(u64, String)> = Vec::new();
+        let mut after = height;
+        for _ in 0..MOST_PAGES {
+            let page = self.history(address, after)?;
+            let full = page.len() >= wire::HISTORY_ITEMS;
+            let last = page.last().map_or(after, |(height, _)| *height);
+            let new: Vec<_> = page
+                .into_iter()
+                .filter(|one| one.0 > height && !moves.contains(one))
+                .collect();
+            if full && (new.is_empty() || last <= after.saturating_add(1)) {
+                let what = format!("more than {} of them in one block", wire::HISTORY_ITEMS);
+                let source = wire::Error::Strange { status: 200, what };
+                return Err(self.answer("the account's history", source));
+            }
+            moves.extend(new);
+            if !full {
+                return Ok(moves);
+            }
+            after = last.saturating_sub(1);
+        }
+        let what = format!("no end after {MOST_PAGES} pages");
+        Err(self.answer(
+            "the account's history",
+            wire::Error::Strange { status: 200, what },
+        ))
+    }
+
+    fn history(&self, address: &Address, after: u64) -> Result<Vec<(u64, String)>, Error> {
+        let limit = wire::HISTORY_ITEMS;
+        let path = format!("/account/history/{address}?after={after}&limit={limit}");
+        self.get(&path, "the account's history", wire::history)
+    }
+
+    /// The block and, if it is an `Issue` and its body is its own, the `Issue` of an applied transaction.
+    pub fn standing(&self, hash: &str) -> Result<Option<(u64, Option<Issue>)>, Error> {
+        let path = format!("/transaction/detail/{hash}");
+        self.get(&path, "a transaction", |response| {
+            wire::standing(response, hash)
+        })
+    }
+
+    /// Whether the block at `height` holds a transaction with the hash of `issue`, applied there or failed. This is read
+    /// from the block itself, so that it needs no index.
+    pub fn holds(&self, height: u64, issue: &Issue) -> Result<bool, Error> {
+        let path = format!("/block/transactions/{height}");
+        let hashes = self.get(&path, "a block", wire::block)?;
+        Ok(hashes.iter().any(|hash| hash == issue.hash().as_str()))
     }
 
     /// What was released and issued so far.

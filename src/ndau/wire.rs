@@ -177,8 +177,16 @@ fn is_list(response: &Response) -> bool {
     response.body.trim_ascii_start().first() == Some(&b'[')
 }
 
-/// The body as `T`, if the status is one of `statuses`.
+/// The body as `T`, which no node writes as a list, if the status is one of `statuses`.
 fn read<T: DeserializeOwned>(response: &Response, statuses: &[u16]) -> Result<T, Error> {
+    if is_list(response) && response.status < 500 {
+        return Err(strange(response, "a list where an object belongs"));
+    }
+    read_any(response, statuses)
+}
+
+/// The body as `T`, if the status is one of `statuses`.
+fn read_any<T: DeserializeOwned>(response: &Response, statuses: &[u16]) -> Result<T, Error> {
     if response.status >= 500 || response.status == 429 {
         return Err(Error::Trouble {
             status: response.status,
@@ -194,9 +202,6 @@ fn read<T: DeserializeOwned>(response: &Response, statuses: &[u16]) -> Result<T,
             status: response.status,
             said: "an empty body".to_owned(),
         });
-    }
-    if is_list(response) {
-        return Err(strange(response, "a list where an object belongs"));
     }
     serde_json::from_slice(&response.body)
         .map_err(|error| strange(response, format!("{error}: {}", response.excerpt())))
@@ -365,6 +370,34 @@ pub fn detail(response: &Response, issue: &Issue) -> Result<Option<Detail>, Erro
         height: detail.block_height,
         body,
     }))
+}
+
+/// GET /transaction/detail/:hash, asked about a hash of which nothing more is known: the block, and the `Issue` if it is
+/// one. Since the numbers must give the hash, a neighbour's body is never taken for it; then, as for every other type, it
+/// is `None`.
+pub fn standing(response: &Response, hash: &str) -> Result<Option<(u64, Option<Issue>)>, Error> {
+    let Some(detail) = read::<Option<WireDetail>>(response, &[200])? else {
+        return Ok(None);
+    };
+    if detail.tx_hash != hash {
+        return Err(strange(
+            response,
+            format!("asked about {hash}, told about {}", detail.tx_hash),
+        ));
+    }
+    let field = |name: &str| detail.tx_data.get(name).and_then(serde_json::Value::as_u64);
+    let numbers = (detail.tx_type == "Issue")
+        .then(|| Some((Napu::new(field("qty")?)?, field("sequence")?)))
+        .flatten();
+    let issue = numbers
+        .and_then(|(quantity, sequence)| Issue::new(quantity, sequence).ok())
+        .filter(|issue| issue.hash().as_str() == hash);
+    Ok(Some((detail.block_height, issue)))
+}
+
+/// GET /block/transactions/:height: the hashes of all transactions of a block, those that failed in it included.
+pub fn block(response: &Response) -> Result<Vec<String>, Error> {
+    Ok(read_any::<Option<Vec<String>>>(response, &[200])?.unwrap_or_default())
 }
 
 #[derive(Deserialize)]
@@ -573,7 +606,15 @@ mod tests {
                         continue;
                     };
                     assert!(detail(&response, &ours).unwrap().is_some(), "{name}");
+                    // Unless it is another type with the same numbers.
+                    let (height, issue) = standing(&response, hash).unwrap().unwrap();
+                    assert_eq!(height, answer["BlockHeight"], "{name}");
+                    let expected = (answer["TxType"] == "Issue").then_some(ours);
+                    assert_eq!(issue, expected, "{name}");
                 }
+            } else if path.starts_with("/block/transactions/") {
+                let hashes = block(&response).unwrap();
+                assert_eq!(hashes, ["sqL8c_7QRJPnMW6ZgcLABQ"; 2], "{name}");
             } else if path.eq_ignore_ascii_case("/tx/prevalidate/Issue") {
                 let Some(issue) = issue_of(&body) else {
                     continue;
