@@ -53,6 +53,8 @@ pub enum Command {
     Run(Run),
     /// What is known offline.
     Status(Status),
+    /// What needs a person.
+    Resolve(Resolve),
 }
 
 /// Write what is missing, and overwrite nothing: a commented bitmart/issuer.toml, the identity that this side shows
@@ -111,6 +113,34 @@ pub struct Status {
     pub json: bool,
 }
 
+/// Show what a run could not decide, the evidence, and what can be decided; and record and carry out a decision.
+/// Without --decide nothing is changed.
+#[derive(FromArgs, Debug)]
+#[argh(
+    subcommand,
+    name = "resolve",
+    note = "Meant for the two ends of a run that come back however often it is tried: 75, when the chain does not say \
+            what became of an Issue, and 65, when the chain has issued more than the state folder knows of, when a new API \
+            key cannot be shown to be of the same account, or when the exchange no longer shows what was sold.",
+    note = "Each choice is shown with the command line that takes it. What was decided, by whom, why and on what \
+            evidence goes into the ledger; no choice is offered that the chain's own arithmetic rules out.",
+    note = "Exits 0 when there is nothing to decide or it was decided, and else as the run would."
+)]
+pub struct Resolve {
+    /// the configuration (default: bitmart/issuer.toml)
+    #[argh(option, default = "default_config()")]
+    pub config: PathBuf,
+    /// one of the choices, as shown
+    #[argh(option)]
+    pub decide: Option<String>,
+    /// your name, for the ledger
+    #[argh(option, default = "String::new()")]
+    pub by: String,
+    /// your reason, for the ledger
+    #[argh(option, default = "String::new()")]
+    pub why: String,
+}
+
 fn default_config() -> PathBuf {
     PathBuf::from("bitmart/issuer.toml")
 }
@@ -141,7 +171,7 @@ mod tests {
     fn starts_are_read() {
         let from = |text: &str| match parse(&["init", "--from", text]).ok()?.command? {
             Command::Init(init) => init.from,
-            Command::Run(_) | Command::Status(_) => None,
+            _ => None,
         };
         assert_eq!(from("now"), Some(From::Now));
         assert_eq!(from("beginning"), Some(From::Start(Start::Beginning)));

@@ -176,6 +176,18 @@ pub enum Error {
     Signatures(SignatureError),
     /// Submitted, and not to be seen what became of it.
     InDoubt(Box<Doubtful>),
+    /// What was to be decided is not, or no longer, one of the choices that there are.
+    NotAChoice {
+        /// What was typed.
+        typed: String,
+        /// What can be.
+        choices: Vec<String>,
+    },
+    /// A decision says who took it, and why.
+    Unsigned {
+        /// The option.
+        option: &'static str,
+    },
     /// One of this program's own invariants is broken.
     Bug(&'static str),
     /// Other transactions used up the sequence each time.
@@ -225,7 +237,9 @@ impl Error {
             | Error::KeyCount { .. }
             | Error::OtherNetwork { .. }
             | Error::OtherIssuer { .. } => Exit::Config,
-            Error::FromNeeded { .. } => Exit::Usage,
+            Error::FromNeeded { .. } | Error::NotAChoice { .. } | Error::Unsigned { .. } => {
+                Exit::Usage
+            }
             Error::Write { .. } => Exit::Disk,
             Error::State(error) | Error::NotWrittenDown { source: error, .. } => error.exit(),
             Error::Exchange(error) => error.exit(),
@@ -352,8 +366,8 @@ impl fmt::Display for Error {
             Error::Unaccounted { found, accounted } => write!(
                 f,
                 "the chain has issued {found} ndau, and this folder accounts for {accounted}: {} more were issued by \
-                 somebody else, or by this folder after the moment it was restored to; find out which before anything \
-                 is issued (if other programs issue too, set ndau.sole_issuer = false)",
+                 somebody else, or by this folder after the moment it was restored to; `bitmart-issuer resolve` shows \
+                 what can be done (if other programs issue too, set ndau.sole_issuer = false)",
                 found.checked_sub(*accounted).unwrap_or(Napu::ZERO)
             ),
             Error::IssuedBehind {
@@ -385,13 +399,32 @@ impl fmt::Display for Error {
                     "what became of the Issue {hash} (sequence {sequence}) is not known; {last}; "
                 )?;
                 match why {
-                    Why::Doubt { doubt, seen } => write!(f, "{doubt} ({seen})"),
+                    Why::Doubt { doubt, seen } => write!(
+                        f,
+                        "{doubt} ({seen}); the next run looks again; if that does not help, `bitmart-issuer resolve` shows \
+                         what can be done"
+                    ),
                     Why::NotYet => {
                         f.write_str("the chain does not show it yet; the next run settles it")
                     }
                     Why::Chain(_) => f.write_str("the next run settles it"),
                 }
             }
+            Error::NotAChoice { typed, choices } => write!(
+                f,
+                "{typed:?} is none of the choices that there are now ({}); nothing was decided; look again with \
+                 `bitmart-issuer resolve`",
+                if choices.is_empty() {
+                    "none".to_owned()
+                } else {
+                    choices.join(", ")
+                }
+            ),
+            Error::Unsigned { option } => write!(
+                f,
+                "a decision goes into the ledger with who took it, and why: {option} needs a line of text of at most 200 \
+                 characters"
+            ),
             Error::Bug(what) => write!(f, "this is a bug: {what}; nothing was done about it"),
             Error::Overtaken { times } => {
                 write!(
@@ -438,6 +471,8 @@ impl StdError for Error {
             | Error::IssuedBehind { .. }
             | Error::NotSent { .. }
             | Error::RefusedByChain { .. }
+            | Error::NotAChoice { .. }
+            | Error::Unsigned { .. }
             | Error::Bug(_)
             | Error::Overtaken { .. } => None,
         }

@@ -7,6 +7,7 @@
 //! run/        one run as a story: the numbered steps of docs/exactly-once.md, and the rooms it sees
 //! sales       pure: trades, cursor and now become a batch and the cursor after it
 //! settle      pure: what is in flight and what the chain shows become the next step
+//! resolve     pure: what a person has to decide, and what can be decided
 //! state/      the files of a run, and the only code that touches them
 //!
 //! exchange/   BitMart, in both dialects: gives out trades, all of them or an error
@@ -43,6 +44,7 @@ pub mod logging;
 pub mod napu;
 pub mod ndau;
 pub mod report;
+pub mod resolve;
 pub mod run;
 pub mod sales;
 pub mod secret;

@@ -3,13 +3,13 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use bitmart_issuer::args::{Args, Command, Init, Run, Status};
+use bitmart_issuer::args::{Args, Command, Init, Resolve, Run, Status};
 use bitmart_issuer::clock::SystemClock;
 use bitmart_issuer::config::Config;
 use bitmart_issuer::error::{Error, Exit};
 use bitmart_issuer::http::UreqHttp;
 use bitmart_issuer::report::{Report, Story};
-use bitmart_issuer::run::{World, dry_run, run};
+use bitmart_issuer::run::{Resolved, Typed, World, dry_run, resolve, run};
 use bitmart_issuer::signer::Callers;
 use bitmart_issuer::state::HostDisk;
 use bitmart_issuer::terminal::{self, tell};
@@ -34,10 +34,14 @@ fn command() -> Exit {
     }
     logging::start(log::LevelFilter::Info);
     match args.command {
-        None => terminal::usage(PROGRAM, "one of `init`, `run` and `status` is needed"),
+        None => terminal::usage(
+            PROGRAM,
+            "one of `init`, `run`, `status` and `resolve` is needed",
+        ),
         Some(Command::Init(args)) => set_up(&args),
         Some(Command::Run(args)) => run_once(&args),
         Some(Command::Status(args)) => show(&args),
+        Some(Command::Resolve(args)) => decide(&args),
     }
 }
 
@@ -88,6 +92,36 @@ fn show(args: &Status) -> Exit {
     match config.and_then(|config| status::status(&config, &HostDisk)) {
         Ok(status) if args.json => terminal::print(PROGRAM, status.json()),
         Ok(status) => terminal::print(PROGRAM, status.to_string().trim_end()),
+        Err(error) => fail(&error),
+    }
+}
+
+fn decide(args: &Resolve) -> Exit {
+    let world = World {
+        http: &UreqHttp::new(),
+        disk: &HostDisk,
+        clock: &SystemClock,
+        // Nobody is asked to sign.
+        signers: &Callers { listening: &|_| () },
+    };
+    let typed = args.decide.as_deref().map(|choice| Typed {
+        choice,
+        by: &args.by,
+        why: &args.why,
+    });
+    let config = Config::load(&args.config).map_err(Error::Config);
+    match config.and_then(|config| resolve(&config, world, typed)) {
+        Ok(Resolved::Nothing(why)) => {
+            terminal::print(PROGRAM, format!("nothing needs a person: {why}"))
+        }
+        Ok(Resolved::Open(case)) => match terminal::print(PROGRAM, case.to_string().trim_end()) {
+            Exit::Done => case.exit,
+            failed => failed,
+        },
+        Ok(Resolved::Decided(verdict, next)) => terminal::print(
+            PROGRAM,
+            format!("decided, and recorded in the ledger: {verdict}; {next}"),
+        ),
         Err(error) => fail(&error),
     }
 }

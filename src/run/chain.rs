@@ -27,9 +27,9 @@ pub(super) struct Chain<'a> {
     pub(super) node: Node<'a>,
     others: Vec<Node<'a>>,
     status: Status,
-    address: Address,
+    pub(super) address: Address,
     /// The account's sequence, to which the totals belong.
-    sequence: u64,
+    pub(super) sequence: u64,
     totals: Totals,
     sole_issuer: bool,
     /// Who is asked to sign.
@@ -41,6 +41,21 @@ pub(super) struct Chain<'a> {
 impl<'a> Chain<'a> {
     /// Finds a node that agrees with what the state folder knows of the chain.
     pub(super) fn open(pass: &Pass<'a>, state: &State) -> Result<Chain<'a>, Error> {
+        let chain = Chain::look(pass, state)?;
+        match chain.unaccounted(state) {
+            Some((found, accounted)) => Err(Error::Unaccounted { found, accounted }),
+            None => Ok(chain),
+        }
+    }
+
+    /// The chain's total issued and what the folder accounts for, where the two differ and must not.
+    pub(super) fn unaccounted(&self, state: &State) -> Option<(Napu, Napu)> {
+        let accounted = state.accounted().filter(|_| self.sole_issuer)?;
+        (self.totals.issued != accounted).then_some((self.totals.issued, accounted))
+    }
+
+    /// The same, but for the total issued, which may be more than the folder accounts for.
+    pub(super) fn look(pass: &Pass<'a>, state: &State) -> Result<Chain<'a>, Error> {
         let urls = &pass.config.ndau.api;
         let (node, mut status) = Node::newest(pass.world.http, urls)?;
         let address = node.issuer()?;
@@ -86,38 +101,9 @@ impl<'a> Chain<'a> {
                 known,
             });
         }
-        if let (Some(at), true) = (state.at(), accounted.is_some() && sole_issuer) {
-            if account.sequence != at.sequence {
-                // Somebody has used the account, perhaps this very moment, and the totals trail by a block: what was
-                // issued is only known two blocks on, or when nothing moved for long.
-                log::info!(
-                    "the issuer's account was used by others: waiting for the totals to catch up"
-                );
-                // A height from before the sequence was read could already be two blocks behind.
-                status = node.status()?;
-                let (mut since, mut height) = (clock.instant(), status.height);
-                while status.height < height.saturating_add(2)
-                    && clock.instant().saturating_duration_since(since)
-                        < pass.config.ndau.confirm / 2
-                {
-                    clock.sleep(PAUSE);
-                    status = node.status()?;
-                    let sequence = node.account(&address)?.sequence;
-                    if sequence != account.sequence {
-                        if clock.instant() >= deadline {
-                            return Err(Error::Overtaken { times: 1 });
-                        }
-                        account.sequence = sequence;
-                        status = node.status()?;
-                        (since, height) = (clock.instant(), status.height);
-                    }
-                }
-                totals = node.totals()?;
-            }
-            if totals.issued != at.issued {
-                let (found, accounted) = (totals.issued, at.issued);
-                return Err(Error::Unaccounted { found, accounted });
-            }
+        let used_by_others = state.at().is_some_and(|at| at.sequence != account.sequence);
+        if used_by_others && accounted.is_some() && sole_issuer {
+            totals = caught_up(pass, &node, &address, &mut account, &mut status)?;
         }
         let (keys, needed) = signing_keys(pass, &account, &address)?;
         let others = urls.iter().filter(|url| *url != node.url());
@@ -237,6 +223,39 @@ impl<'a> Chain<'a> {
         }
         Err(Error::Overtaken { times: ROUNDS })
     }
+}
+
+/// The totals once they have caught up with the account, which somebody has used, perhaps this very moment. They trail by
+/// a block, so that what was issued is only known two blocks on, or when nothing moved for long.
+fn caught_up(
+    pass: &Pass,
+    node: &Node,
+    address: &Address,
+    account: &mut Account,
+    status: &mut Status,
+) -> Result<Totals, Error> {
+    log::info!("the issuer's account was used by others: waiting for the totals to catch up");
+    let (clock, confirm) = (pass.world.clock, pass.config.ndau.confirm);
+    let deadline = clock.instant() + confirm;
+    // A height from before the sequence was read could already be two blocks behind.
+    *status = node.status()?;
+    let (mut since, mut height) = (clock.instant(), status.height);
+    while status.height < height.saturating_add(2)
+        && clock.instant().saturating_duration_since(since) < confirm / 2
+    {
+        clock.sleep(PAUSE);
+        *status = node.status()?;
+        let sequence = node.account(address)?.sequence;
+        if sequence != account.sequence {
+            if clock.instant() >= deadline {
+                return Err(Error::Overtaken { times: 1 });
+            }
+            account.sequence = sequence;
+            *status = node.status()?;
+            (since, height) = (clock.instant(), status.height);
+        }
+    }
+    Ok(node.totals()?)
 }
 
 /// Why the node is behind what the state folder knows, if it is.

@@ -224,7 +224,7 @@ impl<'p, 'a> Flight<'p, 'a> {
     }
 
     /// 7: it is on the chain. Each of the three writes can be repeated after a crash without effect.
-    fn write_down(
+    pub(super) fn write_down(
         &mut self,
         index: usize,
         height: u64,
@@ -270,7 +270,7 @@ impl<'p, 'a> Flight<'p, 'a> {
     }
 
     /// Nothing of it can ever be applied: its sales are free for another batch.
-    fn drop_it(&mut self) -> Result<Landed, Error> {
+    pub(super) fn drop_it(&mut self) -> Result<Landed, Error> {
         for candidate in &self.pending.candidates {
             let issue = candidate.issue;
             log::warn!(

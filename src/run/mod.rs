@@ -1,9 +1,10 @@
 //! One run as a story: the numbered steps are those of `docs/exactly-once.md`.
 //!
 //! `chain` asks the chain what it must know before an `Issue` is built; `flight` takes a batch in flight to its end;
-//! `watch` looks until the chain shows what became of it.
+//! `watch` looks until the chain shows what became of it. `decide` is for what none of them can tell.
 
 mod chain;
+mod decide;
 mod flight;
 mod watch;
 
@@ -18,6 +19,7 @@ use crate::signer::{Identity, Signers};
 use crate::state::{Disk, Folder, Locked, Pending, State};
 
 use chain::Chain;
+pub use decide::{Resolved, Typed, resolve};
 use flight::{Flight, Landed};
 use watch::Submitted;
 

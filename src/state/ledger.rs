@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::record::{SaleRecord, all, amount};
+use crate::clock::utc;
 use crate::exchange::{Dialect, TradeId};
 use crate::napu::Napu;
 use crate::ndau::{Issue, TxHash};
@@ -18,6 +19,14 @@ const VERSION: u64 = 1;
 /// The kinds of lines.
 const ISSUE: &str = "issue";
 const DECISION: &str = "decision";
+
+/// What is decided.
+const APPLIED: &str = "applied";
+const NEVER: &str = "never";
+const ADOPTED: &str = "adopted";
+const OTHERS: &str = "others";
+const SAME_ACCOUNT: &str = "same_account";
+const SKIPPED: &str = "skipped";
 
 /// What the first line has in place of the hash of a line before it.
 const NO_LINE: &str = "0000000000000000000000000000000000000000000000000000000000000000";
@@ -90,6 +99,14 @@ pub enum Verdict {
         /// The fingerprint.
         key: String,
     },
+    /// What was sold after the one moment and up to the other, both in milliseconds since the epoch, can no longer be read,
+    /// and is not issued by this folder.
+    Skipped {
+        /// After this.
+        after_ms: u64,
+        /// Up to this.
+        until_ms: u64,
+    },
 }
 
 impl fmt::Display for Verdict {
@@ -118,6 +135,12 @@ impl fmt::Display for Verdict {
             Verdict::SameAccount { key } => {
                 write!(f, "API key {key} is of the same account as the one before")
             }
+            Verdict::Skipped { after_ms, until_ms } => write!(
+                f,
+                "what was sold after {} and up to {} is not issued by this folder",
+                utc(*after_ms),
+                utc(*until_ms)
+            ),
         }
     }
 }
@@ -161,6 +184,10 @@ struct DecisionLine {
     height: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     key: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    after_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    until_ms: Option<u64>,
     seen: Vec<String>,
 }
 
@@ -199,26 +226,31 @@ impl TryFrom<DecisionLine> for Decision {
             .as_deref()
             .map(|text| amount("quantity_napu", text))
             .transpose()?;
-        let issue =
-            |quantity, sequence| Issue::new(quantity, sequence).map_err(|error| error.to_string());
-        let verdict = match (
-            line.decided.as_str(),
-            quantity,
-            line.sequence,
-            line.height,
-            line.key,
-        ) {
-            ("applied", Some(quantity), Some(sequence), Some(height), None) => Verdict::Applied {
-                issue: issue(quantity, sequence)?,
-                height,
-            },
-            ("adopted", Some(quantity), Some(sequence), Some(height), None) => Verdict::Adopted {
-                issue: issue(quantity, sequence)?,
-                height,
-            },
-            ("never", None, Some(sequence), None, None) => Verdict::Never { sequence },
-            ("others", Some(issued), None, None, None) => Verdict::Others { issued },
-            ("same_account", None, None, None, Some(key)) => Verdict::SameAccount { key },
+        let numbers = (quantity, line.sequence, line.height);
+        let span = (line.after_ms, line.until_ms);
+        let verdict = match (line.decided.as_str(), numbers, line.key, span) {
+            (
+                decided @ (APPLIED | ADOPTED),
+                (Some(quantity), Some(sequence), Some(height)),
+                None,
+                (None, None),
+            ) => {
+                let issue = Issue::new(quantity, sequence).map_err(|error| error.to_string())?;
+                match decided {
+                    APPLIED => Verdict::Applied { issue, height },
+                    _ => Verdict::Adopted { issue, height },
+                }
+            }
+            (NEVER, (None, Some(sequence), None), None, (None, None)) => {
+                Verdict::Never { sequence }
+            }
+            (OTHERS, (Some(issued), None, None), None, (None, None)) => Verdict::Others { issued },
+            (SAME_ACCOUNT, (None, None, None), Some(key), (None, None)) => {
+                Verdict::SameAccount { key }
+            }
+            (SKIPPED, (None, None, None), None, (Some(after_ms), Some(until_ms))) => {
+                Verdict::Skipped { after_ms, until_ms }
+            }
             (decided, ..) => return Err(format!("it decides nothing known: {decided:?}")),
         };
         Ok(Decision {
@@ -353,7 +385,7 @@ impl Ledger {
             version: VERSION,
             kind: ISSUE.to_owned(),
             previous: self.last().to_owned(),
-            recorded: crate::clock::utc(entry.recorded_ms),
+            recorded: utc(entry.recorded_ms),
             recorded_ms: entry.recorded_ms,
             network: entry.network.clone(),
             sequence: entry.issue.sequence(),
@@ -370,40 +402,52 @@ impl Ledger {
     /// The line to append for `decision`, with its end.
     pub(crate) fn print_decision(&self, decision: &Decision) -> Vec<u8> {
         let napu = |amount: Napu| Some(amount.get().to_string());
-        let (decided, quantity_napu, sequence, height, key) = match &decision.verdict {
-            Verdict::Applied { issue, height } => (
-                "applied",
-                napu(issue.quantity()),
-                Some(issue.sequence()),
-                Some(*height),
-                None,
-            ),
-            Verdict::Adopted { issue, height } => (
-                "adopted",
-                napu(issue.quantity()),
-                Some(issue.sequence()),
-                Some(*height),
-                None,
-            ),
-            Verdict::Never { sequence } => ("never", None, Some(*sequence), None, None),
-            Verdict::Others { issued } => ("others", napu(*issued), None, None, None),
-            Verdict::SameAccount { key } => ("same_account", None, None, None, Some(key.clone())),
-        };
-        line(&DecisionLine {
+        let mut record = DecisionLine {
             version: VERSION,
             kind: DECISION.to_owned(),
             previous: self.last().to_owned(),
-            recorded: crate::clock::utc(decision.recorded_ms),
+            recorded: utc(decision.recorded_ms),
             recorded_ms: decision.recorded_ms,
             by: decision.by.clone(),
             why: decision.why.clone(),
-            decided: decided.to_owned(),
-            quantity_napu,
-            sequence,
-            height,
-            key,
+            decided: String::new(),
+            quantity_napu: None,
+            sequence: None,
+            height: None,
+            key: None,
+            after_ms: None,
+            until_ms: None,
             seen: decision.seen.clone(),
-        })
+        };
+        let decided = match &decision.verdict {
+            Verdict::Applied { issue, height } | Verdict::Adopted { issue, height } => {
+                record.quantity_napu = napu(issue.quantity());
+                record.sequence = Some(issue.sequence());
+                record.height = Some(*height);
+                match decision.verdict {
+                    Verdict::Applied { .. } => APPLIED,
+                    _ => ADOPTED,
+                }
+            }
+            Verdict::Never { sequence } => {
+                record.sequence = Some(*sequence);
+                NEVER
+            }
+            Verdict::Others { issued } => {
+                record.quantity_napu = napu(*issued);
+                OTHERS
+            }
+            Verdict::SameAccount { key } => {
+                record.key = Some(key.clone());
+                SAME_ACCOUNT
+            }
+            Verdict::Skipped { after_ms, until_ms } => {
+                (record.after_ms, record.until_ms) = (Some(*after_ms), Some(*until_ms));
+                SKIPPED
+            }
+        };
+        decided.clone_into(&mut record.decided);
+        line(&record)
     }
 
     /// The hash of the last line.

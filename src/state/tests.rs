@@ -283,6 +283,10 @@ fn decisions_stand_between_the_issues() {
         Verdict::SameAccount {
             key: "0123456789abcdef".to_owned(),
         },
+        Verdict::Skipped {
+            after_ms: 5,
+            until_ms: 1_700_000_000_000,
+        },
     ];
     let decisions: Vec<Decision> = verdicts.into_iter().map(decision).collect();
     place.with(|locked| {
@@ -301,7 +305,7 @@ fn decisions_stand_between_the_issues() {
         .lines()
         .map(|line| matches!(line, Line::Issue(_)))
         .collect();
-    assert_eq!(kinds, [false, false, false, true, false, false]);
+    assert_eq!(kinds, [false, false, false, true, false, false, false]);
 
     let path = place.0.path().join("ledger.jsonl");
     let text = fs::read_to_string(&path).unwrap();

@@ -12,6 +12,7 @@ mod chain;
 mod cli;
 mod crash;
 mod refuse;
+mod resolve;
 mod run;
 mod stale;
 mod support;

@@ -8,7 +8,7 @@ use crate::support::{Place, Plan};
 use sandbox::Fault;
 use sandbox::chain::SubmitFault;
 
-fn copy(place: &Place, to: &str) {
+pub fn copy(place: &Place, to: &str) {
     let to = place.path(to);
     fs::create_dir_all(&to).unwrap();
     for entry in fs::read_dir(place.path("state")).unwrap() {
@@ -17,7 +17,7 @@ fn copy(place: &Place, to: &str) {
     }
 }
 
-fn restore(place: &Place, from: &str) {
+pub fn restore(place: &Place, from: &str) {
     fs::remove_dir_all(place.path("state")).unwrap();
     fs::rename(place.path(from), place.path("state")).unwrap();
 }

@@ -325,6 +325,7 @@ impl Place {
         let recorded: u64 = ledger
             .lines()
             .map(|line| serde_json::from_str::<Value>(line).expect("a ledger line"))
+            .filter(|line| line["kind"] == "issue")
             .map(|line| {
                 line["quantity_napu"]
                     .as_str()
