@@ -41,3 +41,9 @@ pub fn utc(ms: u64) -> String {
         .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
         .map_or_else(|| format!("{ms} ms after 1970"), |time| time.to_string())
 }
+
+/// The milliseconds since the Unix epoch of RFC 3339 text; `None` for what is none, or before 1970.
+pub fn from_utc(text: &str) -> Option<u64> {
+    let time: jiff::Timestamp = text.parse().ok()?;
+    u64::try_from(time.as_millisecond()).ok()
+}

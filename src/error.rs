@@ -11,6 +11,7 @@ use crate::exchange::TradeId;
 use crate::napu::Napu;
 use crate::ndau::issue::SignatureError;
 use crate::ndau::{Address, PublicKey, TxHash, client};
+use crate::resolve::Match;
 use crate::settle::Doubt;
 use crate::{config, sales, signer, state};
 
@@ -86,6 +87,8 @@ pub enum Error {
         /// By which `Issue`.
         hash: TxHash,
     },
+    /// The folder has never run, and what it would issue looks issued already.
+    IssuedPerhaps(Box<Match>),
     /// The chain, before anything was submitted.
     Chain(client::Error),
     /// The node has not got the block of our last `Issue`.
@@ -251,6 +254,7 @@ impl Error {
             | Error::Unaccounted { .. }
             | Error::LedgerOverflows
             | Error::IssuedBefore { .. }
+            | Error::IssuedPerhaps(_)
             | Error::SequenceBelow { .. }
             | Error::NoFreeHash { .. }
             | Error::NoIssue(_) => Exit::BadData,
@@ -321,6 +325,18 @@ impl fmt::Display for Error {
                 f,
                 "{trade} is new to the cursor, but the ledger says that {hash} issued it: cursor.json is older than \
                  ledger.jsonl; bring both back from the same moment"
+            ),
+            Error::IssuedPerhaps(found) => write!(
+                f,
+                "this folder has never run, and the Issue {} of {} ndau in block {} is exactly its sales from {} to {}: they \
+                 seem issued already; remove state/cursor.json, and run `bitmart-issuer init --from {}`, or that of the last \
+                 trade that was issued; if it was for other sales, say so with `bitmart-issuer resolve`",
+                found.issue.hash(),
+                found.issue.quantity(),
+                found.height,
+                found.first.id,
+                found.last.id,
+                found.last.id.trade
             ),
             Error::Chain(_) => f.write_str("the chain"),
             Error::NodeBehind {
@@ -460,6 +476,7 @@ impl StdError for Error {
             | Error::HistoryWithoutCursor { .. }
             | Error::LedgerOverflows
             | Error::IssuedBefore { .. }
+            | Error::IssuedPerhaps(_)
             | Error::NodeBehind { .. }
             | Error::SequenceBelow { .. }
             | Error::NotReleased { .. }

@@ -490,7 +490,7 @@ fn ndauapi(bytes: &[u8]) {
         assert!(
             history
                 .iter()
-                .all(|(height, _)| stands_in(&response.body, height))
+                .all(|one| stands_in(&response.body, one.height))
         );
     }
     detail_laws(&response, &issue);

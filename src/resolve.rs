@@ -3,6 +3,7 @@
 //! No choice is offered that the chain's own arithmetic rules out: nothing is called applied that the total issued has no
 //! room for or that no block holds, and nothing is given up whose sequence is not used up.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::error::Exit;
@@ -137,6 +138,46 @@ pub fn covered(sales: &[Sale], quantity: Napu) -> Option<usize> {
         }
     }
     None
+}
+
+/// An `Issue` of exactly so much as some of the sales that come one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Match {
+    /// The `Issue`.
+    pub issue: Issue,
+    /// Its block.
+    pub height: u64,
+    /// The oldest of these sales.
+    pub first: Sale,
+    /// The newest.
+    pub last: Sale,
+}
+
+/// The newest of `issues`, with their blocks, that is of exactly so much as some of `sales`, oldest first, that come one
+/// after the other: these seem to be issued already.
+pub fn issued_perhaps(issues: &[(Issue, u64)], sales: &[Sale]) -> Option<Match> {
+    let mut sum = Napu::ZERO;
+    let mut before = BTreeMap::new();
+    for (index, sale) in sales.iter().enumerate() {
+        before.insert(sum, index);
+        sum = sum.checked_add(sale.quantity)?;
+    }
+    before.insert(sum, sales.len());
+    issues.iter().rev().find_map(|(issue, height)| {
+        let ends = before.iter().rev();
+        let (start, end) = ends
+            .filter_map(|(sum, end)| {
+                let start = sum.checked_sub(issue.quantity())?;
+                Some((*before.get(&start)?, *end))
+            })
+            .next()?;
+        Some(Match {
+            issue: *issue,
+            height: *height,
+            first: *sales.get(start)?,
+            last: *sales.get(end.checked_sub(1)?)?,
+        })
+    })
 }
 
 /// The choices where the chain's total issued is `more` above what the folder accounts for. `unknown` are the account's
@@ -315,6 +356,45 @@ mod tests {
             quantity: napu(*quantity),
         };
         (1..).zip(quantities).map(sale).collect()
+    }
+
+    /// Against every run of sales one after the other, summed anew.
+    #[test]
+    fn what_seems_to_be_issued_already_is_found_in_any_run_of_sales() {
+        let (mut found, mut not) = (0, 0);
+        for seed in 0..500u64 {
+            let count = seed % 6;
+            let quantities: Vec<u64> = (0..count).map(|i| 1 + (seed / 6 + i * seed) % 7).collect();
+            let sales = sales(&quantities);
+            for quantity in 1..40 {
+                let issue = (Issue::new(napu(quantity), 5).unwrap(), 9);
+                let ends = (0..sales.len()).rev().find_map(|end| {
+                    (0..=end)
+                        .find(|start| quantities[*start..=end].iter().sum::<u64>() == quantity)
+                        .map(|start| (sales[start], sales[end]))
+                });
+                let ours = issued_perhaps(&[issue], &sales);
+                assert_eq!(
+                    ours.map(|one| (one.first, one.last)),
+                    ends,
+                    "{quantities:?} {quantity}"
+                );
+                if ends.is_some() { found += 1 } else { not += 1 }
+            }
+        }
+        assert!(found > 1000 && not > 1000, "{found} {not}");
+        // Of several the newest, and nothing of nothing.
+        let (old, new) = (
+            (Issue::new(napu(5), 5).unwrap(), 9),
+            (Issue::new(napu(2), 6).unwrap(), 11),
+        );
+        let newest = issued_perhaps(&[old, new], &sales(&[5, 2, 4])).unwrap();
+        assert_eq!(
+            (newest.issue, newest.height, newest.last.id.trade),
+            (new.0, 11, 2)
+        );
+        assert_eq!(issued_perhaps(&[], &sales(&[5])), None);
+        assert_eq!(issued_perhaps(&[old], &[]), None);
     }
 
     #[test]

@@ -40,6 +40,16 @@ pub enum Start {
     },
 }
 
+impl Start {
+    /// The moment, in milliseconds since the epoch; 0 for the beginning, and for a trade that was not found yet.
+    pub fn time_ms(self) -> u64 {
+        match self {
+            Start::Time(time_ms) | Start::Found { time_ms, .. } => time_ms,
+            Start::Beginning | Start::Trade(_) => 0,
+        }
+    }
+}
+
 /// A trade that was decided: issued, or found to be not ours to issue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Seen {
@@ -262,15 +272,11 @@ impl Cursor {
         match (&self.at, self.start) {
             (Some(at), start) => {
                 let look_back = at.time_ms.saturating_sub(LOOK_BACK_MS);
-                let floor = match start {
-                    Start::Time(time_ms) | Start::Found { time_ms, .. } => time_ms,
-                    Start::Beginning | Start::Trade(_) => 0,
-                };
                 match self.seen.last() {
                     Some(newest) if at.account != account => {
                         Since::Time(newest.time_ms.min(look_back))
                     }
-                    _ => Since::Time(look_back.max(floor)),
+                    _ => Since::Time(look_back.max(start.time_ms())),
                 }
             }
             (None, Start::Time(time_ms)) => Since::Time(time_ms),
@@ -354,12 +360,8 @@ pub fn pick(
         }
     }
     let start = find_start(cursor.start, history)?;
-    let started_ms = match start {
-        Start::Time(time_ms) | Start::Found { time_ms, .. } => time_ms,
-        Start::Beginning | Start::Trade(_) => 0,
-    };
     let reached_ms = cursor.at.as_ref().map_or(0, |at| at.time_ms);
-    let time_ms = started_ms.max(reached_ms);
+    let time_ms = start.time_ms().max(reached_ms);
     if time_ms > history.now_ms.saturating_add(CLOCK_TOLERANCE_MS) {
         return Err(Error::Ahead {
             time_ms,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::address::Address;
 use super::issue::{Issue, SignedIssue};
-use super::wire::{self, Account, Detail, Prevalidation, Status, Submission, Totals};
+use super::wire::{self, Account, Detail, Move, Prevalidation, Status, Submission, Totals};
 use crate::error::Exit;
 use crate::http::{self, Http, Request, Response};
 
@@ -158,25 +158,25 @@ impl<'a> Node<'a> {
         let items = self.history(address, height)?;
         let ours = |hash: &str| issues.iter().any(|issue| issue.hash().as_str() == hash);
         Ok(items.len() < wire::HISTORY_ITEMS
-            && items.iter().any(|(at, _)| *at > height)
-            && !items.iter().any(|(_, hash)| ours(hash)))
+            && items.iter().any(|one| one.height > height)
+            && !items.iter().any(|one| ours(&one.hash)))
     }
 
-    /// Every applied transaction of `address` above `height`, oldest first: block and hash. The index answers a page at a
+    /// Every applied transaction of `address` above `height`, oldest first. The index answers a page at a
     /// time and cuts pages inside a block, so the last block of a full page is asked for again.
     ///
     /// # Errors
     /// Also when one block holds more of the account's transactions than fit on a page.
-    pub fn moves(&self, address: &Address, height: u64) -> Result<Vec<(u64, String)>, Error> {
-        let mut moves: Vec<(u64, String)> = Vec::new();
+    pub fn moves(&self, address: &Address, height: u64) -> Result<Vec<Move>, Error> {
+        let mut moves: Vec<Move> = Vec::new();
         let mut after = height;
         for _ in 0..MOST_PAGES {
             let page = self.history(address, after)?;
             let full = page.len() >= wire::HISTORY_ITEMS;
-            let last = page.last().map_or(after, |(height, _)| *height);
+            let last = page.last().map_or(after, |one| one.height);
             let new: Vec<_> = page
                 .into_iter()
-                .filter(|one| one.0 > height && !moves.contains(one))
+                .filter(|one| one.height > height && !moves.contains(one))
                 .collect();
             if full && (new.is_empty() || last <= after.saturating_add(1)) {
                 let what = format!("more than {} of them in one block", wire::HISTORY_ITEMS);
@@ -196,7 +196,7 @@ impl<'a> Node<'a> {
         ))
     }
 
-    fn history(&self, address: &Address, after: u64) -> Result<Vec<(u64, String)>, Error> {
+    fn history(&self, address: &Address, after: u64) -> Result<Vec<Move>, Error> {
         let limit = wire::HISTORY_ITEMS;
         let path = format!("/account/history/{address}?after={after}&limit={limit}");
         self.get(&path, "the account's history", wire::history)

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use super::address::Address;
 use super::issue::{Issue, TxHash};
 use super::key::PublicKey;
+use crate::clock::from_utc;
 use crate::http::{Response, excerpt};
 use crate::napu::Napu;
 
@@ -411,19 +412,38 @@ struct WireHistory {
 struct WireItem {
     height: u64,
     tx_hash: String,
+    timestamp: String,
+}
+
+/// An applied transaction of an account, as the index lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Move {
+    /// The block.
+    pub height: u64,
+    /// The block's time, in milliseconds since the epoch.
+    pub time_ms: u64,
+    /// The transaction's hash.
+    pub hash: String,
 }
 
 /// How many items of an account's history are asked for.
 pub const HISTORY_ITEMS: usize = 100;
 
-/// GET /account/history/:address: blocks and hashes of the account's applied transactions, oldest first.
-pub fn history(response: &Response) -> Result<Vec<(u64, String)>, Error> {
+/// GET /account/history/:address: the account's applied transactions, oldest first.
+pub fn history(response: &Response) -> Result<Vec<Move>, Error> {
     let history: WireHistory = read(response, &[200])?;
-    let items = history.items.unwrap_or_default();
-    Ok(items
-        .into_iter()
-        .map(|item| (item.height, item.tx_hash))
-        .collect())
+    let items = history.items.unwrap_or_default().into_iter();
+    items
+        .map(|item| {
+            let time_ms = from_utc(&item.timestamp)
+                .ok_or_else(|| strange(response, format!("no time: {:?}", item.timestamp)))?;
+            Ok(Move {
+                height: item.height,
+                time_ms,
+                hash: item.tx_hash,
+            })
+        })
+        .collect()
 }
 
 #[derive(Deserialize)]
@@ -584,12 +604,12 @@ mod tests {
                     );
                 }
             } else if path.starts_with("/account/history/") {
-                let hashes: Vec<(u64, String)> = history(&response).unwrap();
-                assert_eq!(
-                    hashes.last().unwrap(),
-                    &(6, "5q1jqafoXj5QjZ4e8Smn_Q".to_owned()),
-                    "{name}"
-                );
+                let last = Move {
+                    height: 6,
+                    time_ms: 1_795_396_354_480,
+                    hash: "5q1jqafoXj5QjZ4e8Smn_Q".to_owned(),
+                };
+                assert_eq!(history(&response).unwrap().last(), Some(&last), "{name}");
             } else if path == "/price/current" {
                 assert_eq!(
                     totals(&response).is_ok(),

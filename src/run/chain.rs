@@ -7,7 +7,7 @@ use super::{Pass, ROUNDS};
 use crate::error::Error;
 use crate::napu::Napu;
 use crate::ndau::issue::MAX_SIGNATURES;
-use crate::ndau::wire::{Account, Prevalidation, Status, Totals};
+use crate::ndau::wire::{Account, Move, Prevalidation, Status, Totals};
 use crate::ndau::{Address, Issue, Node, PublicKey};
 use crate::sales::{Batch, Place};
 use crate::settle::{Base, Candidate};
@@ -18,6 +18,9 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// How many sequences ahead of the account's the chain accepts.
 const SEQUENCES_AHEAD: u64 = 128;
+
+/// How many transactions pass between two lines about progress.
+const REPORT_EVERY: usize = 100;
 
 /// What the chain says of a sequence that was used up.
 const SEQUENCE_TOO_LOW: &str = "sequence too low";
@@ -144,6 +147,35 @@ impl<'a> Chain<'a> {
             within: pass.config.ndau.confirm,
             others_issue: !self.sole_issuer,
         }
+    }
+
+    /// The account's `Issue`s in blocks since a moment, in milliseconds since the epoch, oldest first, with their blocks.
+    pub(super) fn issues_since(&self, time_ms: u64) -> Result<Vec<(Issue, u64)>, Error> {
+        self.issues(0, |one| one.time_ms >= time_ms)
+    }
+
+    /// The account's `Issue`s above `height` that are wanted, oldest first, with their blocks.
+    pub(super) fn issues(
+        &self,
+        height: u64,
+        wanted: impl Fn(&Move) -> bool,
+    ) -> Result<Vec<(Issue, u64)>, Error> {
+        let mut moves = self.node.moves(&self.address, height)?;
+        moves.retain(wanted);
+        let mut issues = Vec::new();
+        for (index, one) in moves.iter().enumerate() {
+            if index % REPORT_EVERY == REPORT_EVERY - 1 {
+                log::info!(
+                    "reading the account's transactions: {index} of {}",
+                    moves.len()
+                );
+            }
+            if let Some((height, Some(issue))) = self.node.standing(&one.hash)? {
+                issues.push((issue, height));
+            }
+        }
+        issues.sort_by_key(|(issue, _)| issue.sequence());
+        Ok(issues)
     }
 
     /// Builds the `Issue` of a batch, with the first sequence that gives it a hash of its own, after asking

@@ -12,7 +12,7 @@ use crate::http::excerpt;
 use crate::napu::Napu;
 use crate::ndau::Issue;
 use crate::report::{Report, counted};
-use crate::resolve::{self, Case, Held, word};
+use crate::resolve::{self, Case, Held, Match, word};
 use crate::sales::{self, At, Batch, Cursor, LOOK_BACK_MS, Picked, Sale};
 use crate::settle::{Base, Candidate, Next, Sight};
 use crate::state::{Decision, Folder, Locked, Pending, State, Verdict};
@@ -53,6 +53,7 @@ enum Ground<'a> {
     InFlight(Chain<'a>, Pending),
     Unaccounted(Chain<'a>, Vec<(Issue, u64)>, Option<Picked>),
     Cursor,
+    FirstRun,
 }
 
 /// Finds what needs a person, if anything does; and if a decision was typed that is one of the choices, records it in the
@@ -116,9 +117,13 @@ impl<'a> Pass<'a> {
             (Some((found, accounted)), picked) => self
                 .unaccounted(chain, state, found, accounted, picked)
                 .map(Ok),
-            (None, Ok(_)) => Ok(Err(
-                "nothing is in flight, and chain and folder explain each other".to_owned(),
-            )),
+            (None, Ok(picked)) => match self.not_issued_before(&chain, state, &picked) {
+                Ok(()) => Ok(Err(
+                    "nothing is in flight, and chain and folder explain each other".to_owned(),
+                )),
+                Err(Error::IssuedPerhaps(found)) => Ok(Ok((perhaps(&found), Ground::FirstRun))),
+                Err(error) => Err(error),
+            },
             (None, Err(error)) => {
                 match self.other_key(state, &error).or_else(|| gap(state, &error)) {
                     Some(case) => Ok(Ok((case, Ground::Cursor))),
@@ -277,6 +282,8 @@ impl<'a> Pass<'a> {
                 })?)?;
                 Ok(RUN)
             }
+            // The next run finds the decision in the ledger.
+            (Verdict::Others { .. }, Ground::FirstRun) => Ok(RUN),
             (Verdict::SameAccount { key }, Ground::Cursor) => {
                 locked.store_cursor(&moved(state, |at| at.account.clone_from(key))?)?;
                 Ok(RUN)
@@ -325,6 +332,36 @@ fn gap(state: &State, error: &Error) -> Option<Case> {
     })
 }
 
+/// A folder that has never run would issue what looks issued.
+fn perhaps(found: &Match) -> Case {
+    let Match {
+        issue,
+        height,
+        first,
+        last,
+    } = found;
+    Case {
+        matter: "this folder has never run, and what it would issue looks issued already"
+            .to_owned(),
+        seen: vec![format!(
+            "{} of {} ndau, sequence {}, block {height}, is exactly the sales from {} of {} to {} of {}",
+            issue.hash(),
+            issue.quantity(),
+            issue.sequence(),
+            first.id,
+            utc(first.time_ms),
+            last.id,
+            utc(last.time_ms)
+        )],
+        choices: vec![Verdict::Others {
+            issued: issue.quantity(),
+        }],
+        advice: "if it is so, start after the last sale that was issued: remove state/cursor.json, and run `bitmart-issuer \
+                 init --from <its trade id>`",
+        exit: Exit::BadData,
+    }
+}
+
 /// Every sale that the folder takes for not issued, oldest first.
 fn waiting(picked: &Picked) -> Vec<Sale> {
     let batch = picked.batch.as_ref().map_or(&[][..], Batch::sales);
@@ -363,20 +400,8 @@ impl Chain<'_> {
     fn unknown(&self, state: &State) -> Result<Vec<(Issue, u64)>, Error> {
         let known = state.at().map_or(0, |at| at.sequence);
         let from = state.ledger.entries().last().map_or(0, |last| last.height);
-        let moves = self.node.moves(&self.address, from)?;
-        log::info!(
-            "looking at {} of the account",
-            counted(moves.len(), "transaction")
-        );
-        let mut unknown = Vec::new();
-        for (_, hash) in moves {
-            if let Some((height, Some(issue))) = self.node.standing(&hash)?
-                && issue.sequence() > known
-            {
-                unknown.push((issue, height));
-            }
-        }
-        unknown.sort_by_key(|(issue, _)| issue.sequence());
+        let mut unknown = self.issues(from, |_| true)?;
+        unknown.retain(|(issue, _)| issue.sequence() > known);
         Ok(unknown)
     }
 

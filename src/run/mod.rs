@@ -13,10 +13,12 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::exchange::{Client, Key};
 use crate::http::Http;
+use crate::ndau::Issue;
 use crate::report::{Outcome, Report, counted, start};
+use crate::resolve::issued_perhaps;
 use crate::sales::{Batch, Picked, pick};
 use crate::signer::{Identity, Signers};
-use crate::state::{Disk, Folder, Locked, Pending, State};
+use crate::state::{Disk, Folder, Locked, Pending, State, Verdict};
 
 use chain::Chain;
 pub use decide::{Resolved, Typed, resolve};
@@ -97,6 +99,7 @@ pub fn dry_run(config: &Config, world: World, report: &mut Report) -> Result<Out
         return Ok(Outcome::DryRun);
     }
     let picked = pass.pick(&chain, &state, report)?;
+    pass.not_issued_before(&chain, &state, &picked)?;
     if let Some(batch) = &picked.batch {
         let candidate = chain.build(batch)?.ok_or(Error::Overtaken { times: 1 })?;
         report.issue(candidate.issue, batch.sales().to_vec());
@@ -177,6 +180,33 @@ impl<'a> Pass<'a> {
         }
     }
 
+    /// A folder that has never run cannot account for what was issued before: it refuses where that looks like its sales, as
+    /// it does when a lost folder is begun anew at too early a moment.
+    fn not_issued_before(
+        &self,
+        chain: &Chain,
+        state: &State,
+        picked: &Picked,
+    ) -> Result<(), Error> {
+        let (None, Some(batch)) = (&state.cursor.at, &picked.batch) else {
+            return Ok(());
+        };
+        let issues = chain.issues_since(picked.progress.start.time_ms())?;
+        // What a person said was not for our sales.
+        let cleared = |issue: &Issue| {
+            let mut decisions = state.ledger.decisions().iter();
+            decisions.any(|one| matches!(one.verdict, Verdict::Others { issued } if issued == issue.quantity()))
+        };
+        let issues: Vec<_> = issues
+            .into_iter()
+            .filter(|(issue, _)| !cleared(issue))
+            .collect();
+        match issued_perhaps(&issues, batch.sales()) {
+            Some(found) => Err(Error::IssuedPerhaps(Box::new(found))),
+            None => Ok(()),
+        }
+    }
+
     /// Issues what was sold since, if anything. `None`: others used up the sequence, so that it is to be tried again.
     fn issue_new(
         &self,
@@ -185,12 +215,14 @@ impl<'a> Pass<'a> {
         state: &State,
         report: &mut Report,
     ) -> Result<Option<Outcome>, Error> {
+        let picked = self.pick(chain, state, report)?;
+        self.not_issued_before(chain, state, &picked)?;
         let Picked {
             batch,
             progress,
             left,
             ..
-        } = self.pick(chain, state, report)?;
+        } = picked;
         let Some(batch) = batch else {
             let cursor = state.cursor.after(&progress, &[], &left);
             locked.store_cursor(&cursor)?;

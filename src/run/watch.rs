@@ -258,7 +258,8 @@ mod tests {
             } else if stuck {
                 r#"{"Items":null}"#.to_owned()
             } else {
-                format!(r#"{{"Items":[{{"Height":12,"TxHash":"{hash}"}}]}}"#)
+                let time = "2026-11-23T01:12:34.480807Z";
+                format!(r#"{{"Items":[{{"Height":12,"TxHash":"{hash}","Timestamp":"{time}"}}]}}"#)
             };
             Ok(Response {
                 status: 200,

@@ -244,3 +244,24 @@ fn a_gap_that_cannot_be_read_is_skipped_on_record() {
     decided(&place, "skip");
     place.run().expect(0, "issued", "5");
 }
+
+/// The folder is new, and an earlier Issue happens to be of the same sum as its sales.
+#[test]
+fn a_first_run_that_looks_issued_goes_on_once_a_person_says_that_it_is_not() {
+    let other = Plan::new().start();
+    other.exchange.sell("5");
+    other.run().expect(0, "issued", "5");
+    other.chain.wait_until_idle();
+    let mut plan = Plan::new();
+    plan.from = "beginning";
+    plan.ndau = format!("api = \"{}\"", other.chain.url());
+    let place = plan.start();
+    place.exchange.sell("5");
+    place.run().fails(65, &["seem issued already"]);
+    shown(&place, 65, &["others:5"]);
+    decided(&place, "others:5");
+    shown(&place, 0, &[]);
+    place.run().expect(0, "issued", "5");
+    place.run().expect(0, "nothing_new", "0");
+    assert_eq!(other.chain.issued_napu(), 1_000_000_000);
+}

@@ -170,3 +170,40 @@ fn an_issuers_account_that_changed_is_refused() {
     place.run().fails(78, &["the issuer's account"]);
     assert_eq!(place.chain.issues(), []);
 }
+
+/// The state folder was lost and begun anew from too early a moment: what it would have issued was issued already.
+#[test]
+fn a_lost_folder_that_is_begun_anew_too_early_is_noticed() {
+    let place = Plan::new().start();
+    for quantities in [&["5", "2"][..], &["1", "7", "4"]] {
+        for quantity in quantities {
+            place.exchange.sell(quantity);
+            let now = place.exchange.now_ms();
+            place.wait_until("the next millisecond", || place.exchange.now_ms() > now);
+        }
+        let sum: u64 = quantities.iter().map(|q| q.parse::<u64>().unwrap()).sum();
+        place.run().expect(0, "issued", &sum.to_string());
+    }
+    let ledger = place.state("ledger.jsonl").unwrap();
+    let last: serde_json::Value = serde_json::from_str(ledger.lines().last().unwrap()).unwrap();
+    let last = last["trades"][2]["trade"].as_str().unwrap().to_owned();
+    fs::remove_dir_all(place.path("state")).unwrap();
+    let begin = |from: &str| {
+        let _ = fs::remove_file(place.path("state/cursor.json"));
+        assert_eq!(place.issuer(&["init", "--from", from]).code, 0);
+    };
+
+    begin("beginning");
+    place.exchange.sell("3");
+    let advice = format!("init --from {last}");
+    let before = place.files();
+    for args in [&["run", "--json"][..], &["run", "--dry-run", "--json"]] {
+        place
+            .issuer(args)
+            .fails(65, &["seem issued already", &advice]);
+    }
+    assert_eq!(place.files(), before);
+    begin(&last);
+    place.run().expect(0, "issued", "3");
+    assert_eq!(place.chain.issued_napu(), place.exchange.sold_napu());
+}
