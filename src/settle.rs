@@ -110,7 +110,8 @@ pub enum Doubt {
     IndexBehind,
     /// The sequence is used up and nothing stands under the hashes, and yet the total issued grew by enough.
     IssuedUnseen,
-    /// Something newer stands under the hash, but its body is another's and the total issued did not grow.
+    /// Something newer stands under the hash, but its body is another's, and the total issued does not tell: it did not grow,
+    /// or others issue too.
     BodyUnclear,
     /// Our `Issue` stands on the chain while the account's sequence is still below it.
     SequenceBehind,
@@ -138,7 +139,8 @@ impl fmt::Display for Doubt {
                  another node"
             }
             Doubt::BodyUnclear => {
-                "the node shows another transaction's body under our hash, and the total issued has not grown"
+                "the node shows another transaction's body under our hash, and the total issued does not tell whether ours \
+                 is applied"
             }
             Doubt::SequenceBehind => {
                 "the node shows our Issue, and an account sequence below it: it contradicts itself"
@@ -169,16 +171,18 @@ enum Fate {
     Unclear,
 }
 
-fn fate(candidate: &Candidate, found: Option<&Detail>, issued: Napu) -> Fate {
+fn fate(candidate: &Candidate, found: Option<&Detail>, sight: &Sight) -> Fate {
     let Some(found) = found else {
         return Fate::Absent;
     };
     if found.height <= candidate.base.height {
         return Fate::Foreign;
     }
-    let grown = issued
+    // A foreign transaction with our hash can show a neighbour's body too; what others issue would then pass for ours.
+    let grown = sight
+        .issued
         .checked_sub(candidate.base.issued)
-        .is_some_and(|grown| grown >= candidate.issue.quantity());
+        .is_some_and(|grown| grown >= candidate.issue.quantity() && !sight.others_issue);
     match found.body {
         Body::Ours => Fate::Applied(found.height),
         Body::Foreign => Fate::Foreign,
@@ -206,7 +210,7 @@ pub fn settle(candidates: &[Candidate], sight: &Sight) -> Next {
     let fates: Vec<Fate> = candidates
         .iter()
         .zip(&sight.found)
-        .map(|(candidate, found)| fate(candidate, found.as_ref(), sight.issued))
+        .map(|(candidate, found)| fate(candidate, found.as_ref(), sight))
         .collect();
 
     if sight.sequence < sequence {
@@ -329,6 +333,8 @@ mod tests {
         let mut grown = sight(N, &[detail(H0 + 1, Body::Neighbour)]);
         assert_eq!(next(&grown), Next::LookAgain(Doubt::BodyUnclear));
         grown.issued = napu(130);
+        assert_eq!(next(&grown), Next::LookAgain(Doubt::BodyUnclear));
+        grown.others_issue = false;
         assert_eq!(next(&grown), applied);
         // S >= N, null: only when all agree and the total did not grow.
         let mut gone = sight(N, &[None]);
@@ -380,65 +386,154 @@ mod tests {
         assert_eq!(settle(&two, &dead), Next::Dead);
     }
 
-    /// Over every chain that can honestly be: our candidate applied or not, the sequence used by it, by another, or
-    /// not at all, a foreign transaction under our hash or none, index and totals behind or not. The step must never
-    /// contradict what happened.
-    #[test]
-    fn no_step_contradicts_what_happened() {
-        let one = [candidate(30, 3)];
-        let mut cases = 0;
-        for applied in [false, true] {
-            for used_by_other in [false, true] {
-                for old_foreign in [false, true] {
-                    for index_behind in [false, true] {
-                        for totals_behind in [false, true] {
-                            for other_issue in [0, 29, 30] {
-                                for body in [Body::Ours, Body::Neighbour] {
-                                    // Our hash can't be submitted while a foreign transaction has it.
-                                    if applied && (used_by_other || old_foreign) {
-                                        continue;
-                                    }
-                                    if other_issue > 0 && !used_by_other {
-                                        continue;
-                                    }
-                                    let sequence = if applied || used_by_other { N } else { N - 1 };
-                                    let found = match (applied && !index_behind, old_foreign) {
-                                        (true, _) => detail(H0 + 1, body),
-                                        (false, true) => detail(H0, Body::Foreign),
-                                        (false, false) => None,
-                                    };
-                                    let mut issued = 100 + other_issue;
-                                    if applied && !totals_behind {
-                                        issued += 30;
-                                    }
-                                    // Index and totals that had their time are not behind.
-                                    let agreed = !(index_behind || totals_behind);
-                                    let sight = Sight {
-                                        sequence,
-                                        height: H0 + 2,
-                                        issued: napu(issued),
-                                        found: vec![found],
-                                        agreed,
-                                        others_issue: true,
-                                    };
-                                    cases += 1;
-                                    match settle(&one, &sight) {
-                                        Next::Applied { .. } => assert!(applied, "{sight:?}"),
-                                        Next::Dead => {
-                                            assert!(!applied && used_by_other, "{sight:?}")
-                                        }
-                                        Next::Submit { .. } | Next::Replace { .. } => {
-                                            assert!(!applied && !used_by_other, "{sight:?}");
-                                        }
-                                        Next::LookAgain(_) | Next::Stop(_) => {}
-                                    }
+    /// What happened on a chain, and how much of it a node shows.
+    #[derive(Debug, Clone, Copy)]
+    struct Truth {
+        /// Which candidate is applied.
+        applied: Option<usize>,
+        /// Another transaction of the account has used up the sequence.
+        used_by_other: bool,
+        /// A foreign transaction stands under each candidate's hash: none, one from before it was built, or a newer one.
+        taken: [Option<u64>; 2],
+        /// How much others have issued since.
+        others: u64,
+        index_behind: bool,
+        totals_behind: bool,
+        /// Every body is shown as a neighbour's.
+        shifted: bool,
+        others_issue: bool,
+    }
+
+    impl Truth {
+        /// Every chain that can be: a hash that is taken cannot be submitted, and one sequence is used once.
+        fn all() -> Vec<Truth> {
+            let mut all = Vec::new();
+            let takes = [None, Some(H0), Some(H0 + 1)];
+            let flags = [false, true];
+            for applied in [None, Some(0), Some(1)] {
+                for (used_by_other, others_issue) in flags.map(|a| flags.map(|b| (a, b))).concat() {
+                    for taken in takes.map(|a| takes.map(|b| [a, b])).concat() {
+                        for others in [0, 1, 19, 20, 29, 30, 50] {
+                            for bits in 0..8u8 {
+                                let truth = Truth {
+                                    applied,
+                                    used_by_other,
+                                    taken,
+                                    others,
+                                    index_behind: bits & 1 > 0,
+                                    totals_behind: bits & 2 > 0,
+                                    shifted: bits & 4 > 0,
+                                    others_issue,
+                                };
+                                let ours = applied.is_some_and(|at| taken[at].is_some());
+                                let twice = applied.is_some() && used_by_other;
+                                if !ours && !twice && (others == 0 || others_issue) {
+                                    all.push(truth);
                                 }
                             }
                         }
                     }
                 }
             }
+            all
         }
-        assert_eq!(cases, 72);
+
+        fn used(&self) -> bool {
+            self.applied.is_some() || self.used_by_other
+        }
+
+        /// What a node shows of it to somebody who built these candidates.
+        fn sight(&self, candidates: &[Candidate]) -> Sight {
+            let found = candidates.iter().enumerate().map(|(at, _)| {
+                let applied = self.applied == Some(at) && !self.index_behind;
+                let foreign = self.taken[at].filter(|height| *height == H0 || !self.index_behind);
+                let shown = |body| if self.shifted { Body::Neighbour } else { body };
+                match foreign {
+                    _ if applied => detail(H0 + 1, shown(Body::Ours)),
+                    Some(height) => detail(height, shown(Body::Foreign)),
+                    None => None,
+                }
+            });
+            let ours = self
+                .applied
+                .map_or(0, |at| candidates[at].issue.quantity().get());
+            let grown = if self.totals_behind {
+                0
+            } else {
+                ours + self.others
+            };
+            Sight {
+                sequence: if self.used() { N } else { N - 1 },
+                height: H0 + 2,
+                issued: napu(100 + grown),
+                found: found.collect(),
+                // What had its time is not behind, and an account that moved without us has moved by another's doing.
+                agreed: !self.index_behind && !self.totals_behind && self.used_by_other,
+                others_issue: self.others_issue,
+            }
+        }
+    }
+
+    /// Over every chain that can be and everything a node can show of it: the step never contradicts what happened. And
+    /// where all is shown, it is the right one, but where a person must tell.
+    #[test]
+    fn no_step_contradicts_what_happened() {
+        let mut cases = 0;
+        let mut decided = [0; 4];
+        for count in [1, 2] {
+            let candidates = &[candidate(30, 3), candidate(20, 2)][..count];
+            for truth in Truth::all() {
+                if count == 1 && (truth.applied == Some(1) || truth.taken[1].is_some()) {
+                    continue;
+                }
+                let sight = truth.sight(candidates);
+                let next = settle(candidates, &sight);
+                let why = || format!("{truth:?} {sight:?} {next:?}");
+                let last = count - 1;
+                cases += 1;
+                match next {
+                    Next::Applied { candidate, height } => {
+                        decided[0] += 1;
+                        assert_eq!(truth.applied, Some(candidate), "{}", why());
+                        assert_eq!(height, H0 + 1);
+                    }
+                    Next::Dead => {
+                        decided[1] += 1;
+                        assert!(truth.applied.is_none() && truth.used_by_other, "{}", why());
+                    }
+                    // The same again is harmless, whatever stands under it that is not shown yet.
+                    Next::Submit { candidate } => {
+                        decided[2] += 1;
+                        assert!(candidate == last && !truth.used(), "{}", why());
+                    }
+                    Next::Replace { sales } => {
+                        decided[3] += 1;
+                        assert!(truth.taken[last].is_some() && !truth.used(), "{}", why());
+                        assert_eq!(sales, candidates[last].sales - 1);
+                    }
+                    Next::LookAgain(_) | Next::Stop(_) => {}
+                }
+                let shown = !truth.index_behind && !truth.totals_behind && !truth.shifted;
+                if shown && truth.others == 0 {
+                    let expected = match (truth.applied, truth.used_by_other, truth.taken[last]) {
+                        (Some(candidate), _, _) => Next::Applied {
+                            candidate,
+                            height: H0 + 1,
+                        },
+                        (None, true, _) => Next::Dead,
+                        (None, false, Some(_)) => Next::Replace {
+                            sales: candidates[last].sales - 1,
+                        },
+                        (None, false, None) => Next::Submit { candidate: last },
+                    };
+                    assert_eq!(next, expected, "{}", why());
+                }
+            }
+        }
+        println!("settle: {cases} sights, decided {decided:?}");
+        assert!(
+            cases > 1900 && decided.iter().all(|count| *count > 50),
+            "{cases} {decided:?}"
+        );
     }
 }
