@@ -18,19 +18,20 @@ use std::path::Path;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
+use crate::audit::parse_list;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::error::chain;
 use crate::exchange::class::{Call, Class, judge, reset, used_up};
 use crate::exchange::endpoint::parse_endpoint;
-use crate::exchange::{self, Client, Dialect, History, Key, Side, Since, TradeId, wire};
+use crate::exchange::{self, Client, Dialect, History, Key, Recording, Side, Since, TradeId, wire};
 use crate::http::{self, Http, Request, Response};
 use crate::napu::Napu;
 use crate::ndau::wire as api;
 use crate::ndau::{Address, Algorithm, Issue, PrivateKey, PublicKey, Signature, text};
-use crate::service::Policy;
-use crate::service::answer::answer;
+use crate::service::answer::{read_issue, sign};
 use crate::service::config as sigconfig;
+use crate::service::{self, Policy, signing_log};
 use crate::signer::message::{FromSigner, SignTx, ToSigner};
 use crate::signer::noise::{Hail, Initiator, Transport};
 use crate::signer::{Endpoint, Identity, identity};
@@ -40,7 +41,7 @@ use crate::state::{Ledger, Line, cursor, pending};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 19] = [
+pub const TARGETS: [Target; 22] = [
     ("address", address),
     ("amount", amount),
     ("apikey", apikey),
@@ -49,6 +50,7 @@ pub const TARGETS: [Target; 19] = [
     ("endpoint", endpoint),
     ("exchange_answers", exchange_answers),
     ("exchange_talk", exchange_talk),
+    ("export", export),
     ("from_signer", from_signer),
     ("identity", identity_file),
     ("issue", issue),
@@ -59,7 +61,9 @@ pub const TARGETS: [Target; 19] = [
     ("noise", noise),
     ("pending", pending_file),
     ("sigconfig", sigconfig_file),
+    ("signing_log", signing_log_file),
     ("to_signer", to_signer),
+    ("trade_list", trade_list),
 ];
 
 /// Runs the target called `name` on `bytes`.
@@ -133,6 +137,10 @@ fn key_text(bytes: &[u8]) {
         0 => Algorithm::Secp256k1,
         _ => Algorithm::Ed25519,
     };
+    match Signature::from_bytes(algorithm, data) {
+        Ok(signature) => signature_laws(&signature, signature.as_text()),
+        Err(error) => assert_told(&error),
+    }
     let sealed = text::encode(algorithm, data);
     let (read, content) = text::decode(&sealed).expect("what is sealed opens");
     assert_eq!((read, content.as_slice()), (algorithm, data));
@@ -200,13 +208,18 @@ fn signature_laws(signature: &Signature, text: &str) {
 }
 
 /// One key of each algorithm, those of `docs/formats.md`, which the corpus knows too.
-static PAIRS: LazyLock<[PrivateKey; 2]> = LazyLock::new(|| {
+static PAIRS: LazyLock<[PrivateKey; 2]> = LazyLock::new(pairs);
+
+/// The same, as the signing service holds them.
+static HELD: LazyLock<[service::Key; 2]> = LazyLock::new(|| pairs().map(service::Key::from));
+
+fn pairs() -> [PrivateKey; 2] {
     let texts = [
         "npvtayjadtcbicqydnn7798xw2f4stfrjeznfvceiuqfpf7ve4i3qa742a26x39ybx44vaa2fniky9kwz9yv3fuaqqsq6f3rhyxgenu48as4pd5sqwi4fkyq4nkw",
         "npvta8jaftbbeaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaadahzv8z2zu3s",
     ];
     texts.map(|text| PrivateKey::parse(text).expect("it is one"))
-});
+}
 
 /// Addresses.
 fn address(bytes: &[u8]) {
@@ -630,20 +643,21 @@ fn signing_laws(request: &SignTx) {
     let most = Napu::NDAU;
     let policy = Policy {
         max_issue_per_tx: Some(most),
+        max_issue_per_day: Some(most),
+        ..Policy::default()
     };
-    match answer(request, &*PAIRS, policy, "name") {
-        FromSigner::Signatures { id, signatures } => {
-            assert_eq!((&id, request.tx_type.as_str()), (&request.id, "Issue"));
-            let issue = Issue::parse_unsigned(&request.tx).expect("it was signed");
-            assert!(issue.quantity() <= most);
-            for (key, signature) in &signatures {
-                assert!(request.signing_keys.contains(key));
-                assert!(key.verifies(&issue.signable_bytes(), signature));
-            }
-        }
-        FromSigner::Refused { reason, .. } => assert_line(&reason),
-        FromSigner::Error { message } => assert_line(&message),
-        FromSigner::Hello { .. } => panic!("that is no answer"),
+    let issue = match read_issue(request) {
+        Ok(issue) => issue,
+        Err(message) => return assert_line(&message),
+    };
+    assert_eq!(request.tx_type, "Issue");
+    if let Err(refusal) = policy.judge(&issue, Vec::new(), &[], 0) {
+        return assert_line(&refusal.to_string());
+    }
+    assert!(issue.quantity() <= most);
+    for (key, signature) in sign(&issue, request, &*HELD, &|| false).unwrap_or_default() {
+        assert!(request.signing_keys.contains(&key));
+        assert!(key.verifies(&issue.signable_bytes(), &signature));
     }
 }
 
@@ -795,13 +809,44 @@ fn identity_file(bytes: &[u8]) {
     }
 }
 
+/// The signing service's log.
+fn signing_log_file(bytes: &[u8]) {
+    let (mut entries, mut whole) = (Vec::new(), 0);
+    let mut reader = signing_log::Reader::new(bytes);
+    while let Ok(Some(entry)) = reader.next() {
+        whole += reader.line().len();
+        entries.push(entry);
+    }
+    assert!(
+        reader.torn() == 0
+            || whole + usize::try_from(reader.torn()).expect("it is in memory") == bytes.len()
+    );
+    for entry in &entries {
+        let signed = matches!(entry.verdict, signing_log::Verdict::Signed(_));
+        assert_eq!(entry.signed().is_some(), signed);
+    }
+    // What was read can be written, and is then the same.
+    let mut printed = Vec::new();
+    let mut tail = signing_log::Tail::start();
+    for entry in &entries {
+        let line = signing_log::print(entry, &tail.hash);
+        tail = tail.after(&line);
+        printed.extend(line);
+    }
+    let mut again = signing_log::Reader::new(&printed[..]);
+    for entry in entries {
+        assert_eq!(again.next().expect("its own line"), Some(entry));
+    }
+    assert_eq!((again.next().expect("nothing"), again.torn()), (None, 0));
+}
+
 /// `sigconfig.toml`.
 fn sigconfig_file(bytes: &[u8]) {
     let text = lossy(bytes);
     match sigconfig::parse(&text) {
         Ok(config) => {
             assert!(!config.keys.is_empty() && !config.connections.is_empty());
-            let mut keys: Vec<&PublicKey> = config.keys.iter().map(PrivateKey::public).collect();
+            let mut keys: Vec<&PublicKey> = config.keys.iter().map(|key| key.public()).collect();
             keys.push(config.client.public());
             for (at, key) in keys.iter().enumerate() {
                 assert!(!keys[..at].contains(key), "one key has two uses");
@@ -846,6 +891,32 @@ fn duration(bytes: &[u8]) {
     let least = Duration::from_millis(100);
     if let Ok(time) = config::duration(&lossy(bytes), least) {
         assert!((least..=Duration::from_millis(DAY_MS)).contains(&time));
+    }
+}
+
+/// Exports: what is accepted reads back as it prints, and its answers give a history or say why not.
+fn export(bytes: &[u8]) {
+    match Recording::parse(bytes) {
+        Ok(recording) => {
+            let again = Recording::parse(&recording.print()).expect("its own content");
+            assert_eq!(again, recording);
+            match recording.history() {
+                Ok(history) => assert_eq!(history.dialect, recording.dialect),
+                Err(error) => assert_told(&error),
+            }
+        }
+        Err(error) => assert_told(&error),
+    }
+}
+
+/// Lists of trades.
+fn trade_list(bytes: &[u8]) {
+    match parse_list(bytes, "XND_USDT") {
+        Ok(list) => {
+            let keys = |at: usize| (list.trades[at].time_ms, list.trades[at].id);
+            assert!((1..list.trades.len()).all(|at| keys(at - 1) < keys(at)));
+        }
+        Err(error) => assert_told(&error),
     }
 }
 
@@ -1011,10 +1082,27 @@ mod tests {
         cursor::parse(&read("cursor/used")).unwrap();
         pending::parse(&read("pending/signed")).unwrap();
         Ledger::parse(&read("ledger/two-lines")).unwrap();
+        for export in ["export/v2", "export/v4"] {
+            let history = Recording::parse(&read(export)).unwrap().history().unwrap();
+            assert_eq!(history.trades.len(), 4);
+        }
+        assert!(
+            parse_list(&read("trade_list/numbered"), "XND_USDT")
+                .unwrap()
+                .numbered
+        );
         let decided = Ledger::parse(&read("ledger/decisions")).unwrap();
         assert_eq!(decided.decisions().len(), 5);
+        for (file, lines) in [("signed-and-refused", 3), ("no-issue", 1)] {
+            let log = read(&format!("signing_log/{file}"));
+            let mut reader = signing_log::Reader::new(&log[..]);
+            while reader.next().unwrap().is_some() {}
+            assert_eq!(reader.tail().lines, lines, "{file}");
+        }
         identity::parse(&text("identity/good")).unwrap();
-        assert!(sigconfig::parse(&text("sigconfig/policy")).is_ok());
+        for file in ["policy", "command", "key-elsewhere"] {
+            assert!(sigconfig::parse(&text(&format!("sigconfig/{file}"))).is_ok());
+        }
         Config::parse(Path::new("issuer.toml"), &text("issuer_toml/full")).unwrap();
         Key::parse(Path::new("key"), &text("apikey/good")).unwrap();
         FromSigner::parse(&read("from_signer/signatures")).unwrap();
@@ -1022,8 +1110,9 @@ mod tests {
         else {
             panic!("it is a request");
         };
-        let said = answer(&request, &*PAIRS, Policy::default(), "name");
-        assert!(matches!(said, FromSigner::Signatures { signatures, .. } if signatures.len() == 2));
+        let issue = read_issue(&request).unwrap();
+        let signatures = sign(&issue, &request, &*HELD, &|| false).unwrap();
+        assert_eq!(signatures.len(), 2);
     }
 
     #[test]

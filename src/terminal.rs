@@ -1,14 +1,26 @@
 //! What both programs do with their arguments, stdout and stderr: results go to the one, everything else to the other,
-//! and a stream that is full or closed changes nothing but that.
+//! and a stream that is full or closed changes nothing but that. And what a person types in unseen.
 
 use std::error::Error as StdError;
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use argh::FromArgs;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use zeroize::Zeroizing;
 
 use crate::error::{Exit, chain};
+use crate::secret::Secret;
+
+/// What a terminal takes as one line.
+const LONGEST_LINE: usize = 4096;
+/// How long a wish to stop may go unnoticed.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Runs `command`; a panic, whose message is on stderr already, is a bug, and the table of exit codes has one for that.
 pub fn main(command: fn() -> Exit) -> ExitCode {
@@ -38,6 +50,67 @@ pub fn arguments<T: FromArgs>(program: &str) -> Result<T, Exit> {
 pub fn usage(program: &str, why: &str) -> Exit {
     tell(format_args!("{why}\nSee {program} --help."));
     Exit::Usage
+}
+
+/// The line that a person types at the controlling terminal, which does not echo it.
+///
+/// # Errors
+/// When there is no such terminal, it ends, or `stop` says so meanwhile.
+pub fn ask(question: &str, stop: &dyn Fn() -> bool) -> io::Result<Secret<String>> {
+    let terminal = File::options().read(true).write(true).open("/dev/tty")?;
+    // Before it is asked: what is typed from then on is not shown, and what was typed before is no answer.
+    let mut quiet = Quiet::start(terminal)?;
+    quiet.terminal.write_all(question.as_bytes())?;
+    let mut line = Zeroizing::new(vec![0; LONGEST_LINE]);
+    let pause = Timespec::try_from(LOOK).ok();
+    loop {
+        match poll(
+            &mut [PollFd::new(&quiet.terminal, PollFlags::IN)],
+            pause.as_ref(),
+        ) {
+            // The terminal gives out whole lines.
+            Ok(ready) if ready > 0 => break,
+            Ok(_) | Err(Errno::INTR) if stop() => return Err(io::ErrorKind::Interrupted.into()),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let count = quiet.terminal.read(&mut line)?;
+    let text = line
+        .get(..count)
+        .and_then(|line| std::str::from_utf8(line).ok());
+    match text.map(|text| text.strip_suffix('\n')) {
+        Some(Some(text)) => Ok(Secret::new(text.to_owned())),
+        // The end of the input, or a line that has none.
+        Some(None) => Err(io::ErrorKind::UnexpectedEof.into()),
+        None => Err(io::ErrorKind::InvalidData.into()),
+    }
+}
+
+/// A terminal that does not echo, until this is dropped.
+struct Quiet {
+    terminal: File,
+    before: Termios,
+}
+
+impl Quiet {
+    fn start(terminal: File) -> io::Result<Quiet> {
+        let before = tcgetattr(&terminal)?;
+        let mut modes = before.clone();
+        modes.local_modes.remove(LocalModes::ECHO);
+        // Only that the line has ended is seen.
+        modes
+            .local_modes
+            .insert(LocalModes::ICANON | LocalModes::ECHONL);
+        tcsetattr(&terminal, OptionalActions::Flush, &modes)?;
+        Ok(Quiet { terminal, before })
+    }
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        let _ = tcsetattr(&self.terminal, OptionalActions::Flush, &self.before);
+    }
 }
 
 /// A line to stderr.

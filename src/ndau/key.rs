@@ -370,6 +370,21 @@ impl Signature {
         })
     }
 
+    /// The signature of these raw bytes: 64 (ed25519) or DER (secp256k1).
+    pub fn from_bytes(algorithm: Algorithm, bytes: &[u8]) -> Result<Signature, TextError> {
+        let found = bytes.len();
+        let (expected, fits) = match algorithm {
+            Algorithm::Ed25519 => (64, found == 64),
+            // DER of the longest numbers; the chain takes longer forms, and its container holds no more.
+            Algorithm::Secp256k1 => (72, (1..=255).contains(&found)),
+        };
+        if fits {
+            Ok(Signature::new(algorithm, bytes.to_vec()))
+        } else {
+            Err(TextError::Length { expected, found })
+        }
+    }
+
     fn new(algorithm: Algorithm, bytes: Vec<u8>) -> Signature {
         let text = encode(algorithm, &bytes).to_string();
         Signature {
@@ -471,6 +486,8 @@ mod tests {
                 signature.as_text(),
                 case["signature_text"].as_str().unwrap()
             );
+            let again = Signature::from_bytes(signature.algorithm(), signature.bytes());
+            assert_eq!(again.unwrap(), signature);
         }
     }
 

@@ -1,59 +1,246 @@
-//! What is signed and what is not. It is computed from the transaction itself, and only an `Issue` is a transaction
-//! here. No I/O but the log.
+//! What is signed and what is not, and that all of it is written down. It is decided by the transaction itself, and only an
+//! `Issue` is a transaction here.
 
-use log::{info, warn};
+use std::fmt;
 
-use super::config::Policy;
+use log::{error, info, warn};
+
+use super::config::{Config, Connection};
+use super::key::Key;
+use super::policy::Policy;
+use super::signing_log::{Entry, SigningLog, Verdict};
+use super::stop::Stop;
+use crate::clock::Clock;
 use crate::error::chain;
 use crate::http::excerpt;
-use crate::ndau::{Issue, PrivateKey, PublicKey, Signature};
+use crate::ndau::{Issue, PublicKey, Signature};
+use crate::report::counted;
+use crate::signer::Context;
 use crate::signer::message::{FromSigner, ISSUE, SignTx};
 
-/// The answer to a request: signatures by those of its keys that are held here, or why not.
-pub(crate) fn answer(
-    request: &SignTx,
-    keys: &[PrivateKey],
+/// Where requests are decided.
+pub(crate) struct Desk<'a> {
+    keys: &'a [Key],
     policy: Policy,
-    name: &str,
-) -> FromSigner {
-    let issue = match read_issue(request) {
-        Ok(issue) => issue,
-        Err(message) => {
-            warn!("{name}: {message}");
-            return FromSigner::Error { message };
+    log: SigningLog<'a>,
+    clock: &'a dyn Clock,
+    stop: &'a Stop,
+}
+
+/// A request that the policy allows, as far as it can without a person.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    request: SignTx,
+    issue: Issue,
+}
+
+/// What follows on a request.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// This answer.
+    Answer(FromSigner),
+    /// A person is asked, and then [`Desk::sign`] or [`Desk::refuse`] has the answer.
+    Ask(Box<Asked>),
+}
+
+impl<'a> Desk<'a> {
+    pub(crate) fn new(
+        config: &'a Config,
+        log: SigningLog<'a>,
+        clock: &'a dyn Clock,
+        stop: &'a Stop,
+    ) -> Desk<'a> {
+        Desk {
+            keys: &config.keys,
+            policy: config.policy,
+            log,
+            clock,
+            stop,
         }
-    };
-    let context = &request.context;
-    let what = format!(
-        "Issue of {} ndau, sequence {}, hash {}, for trades of {} ({} to {}, {} in all)",
-        issue.quantity(),
-        issue.sequence(),
-        issue.hash(),
-        excerpt(&context.symbol),
-        excerpt(&context.first_trade_id),
-        excerpt(&context.last_trade_id),
-        context.trades,
-    );
-    match sign(&issue, request, keys, policy) {
-        Ok(signatures) => {
-            let signers: Vec<&str> = signatures.iter().map(|(key, _)| key.as_text()).collect();
-            info!("{name}: {what}: signed with {}", signers.join(", "));
-            FromSigner::Signatures {
-                id: request.id.clone(),
-                signatures,
+    }
+
+    /// Decides about a request, as far as no person is needed.
+    pub(crate) fn receive(&mut self, connection: &Connection, request: SignTx) -> Step {
+        let issue = match read_issue(&request) {
+            Ok(issue) => issue,
+            Err(message) => {
+                warn!("{}: {message}", connection.name);
+                let verdict = Verdict::Refused(excerpt(&message));
+                self.note(connection, &request, None, verdict);
+                return Step::Answer(FromSigner::Error { message });
             }
+        };
+        let asked = Asked { request, issue };
+        match self.judge(&asked) {
+            Ok(()) if self.policy.confirm => Step::Ask(Box::new(asked)),
+            Ok(()) => Step::Answer(self.sign_judged(connection, &asked)),
+            Err(reason) => Step::Answer(self.refuse(connection, &asked, &reason)),
         }
-        Err(reason) => {
-            warn!("{name}: {what}: refused: {reason}");
-            FromSigner::Refused {
-                id: request.id.clone(),
-                reason,
+    }
+
+    /// The answer once a person said yes: signatures by those of the request's keys that are held here, or why not.
+    pub(crate) fn sign(&mut self, connection: &Connection, asked: &Asked) -> FromSigner {
+        // While the person thought, others may have used up the day's limit.
+        match self.judge(asked) {
+            Ok(()) => self.sign_judged(connection, asked),
+            Err(reason) => self.refuse(connection, asked, &reason),
+        }
+    }
+
+    /// The answer that says no.
+    pub(crate) fn refuse(
+        &mut self,
+        connection: &Connection,
+        asked: &Asked,
+        reason: &str,
+    ) -> FromSigner {
+        let reason = excerpt(reason);
+        warn!("{}: {asked}: refused: {reason}", connection.name);
+        let verdict = Verdict::Refused(reason.clone());
+        self.note(connection, &asked.request, Some(asked.issue), verdict);
+        FromSigner::Refused {
+            id: asked.request.id.clone(),
+            reason,
+        }
+    }
+
+    fn judge(&mut self, asked: &Asked) -> Result<(), String> {
+        let held = held(self.keys, &asked.request);
+        if held.is_empty() {
+            return Err("none of the keys asked for is held here".to_owned());
+        }
+        // Nobody is bothered for what could not be written down.
+        self.log.check().map_err(|error| untold(&error))?;
+        let keys = held.iter().map(|key| key.public().to_string()).collect();
+        let now_ms = self.clock.now_ms();
+        self.policy
+            .judge(&asked.issue, keys, self.log.signed(), now_ms)
+            .map_err(|refusal| refusal.to_string())
+    }
+
+    fn sign_judged(&mut self, connection: &Connection, asked: &Asked) -> FromSigner {
+        let stop = || self.stop.is_set();
+        let signatures = match sign(&asked.issue, &asked.request, self.keys, &stop) {
+            Ok(signatures) => signatures,
+            Err(reason) => return self.refuse(connection, asked, &reason),
+        };
+        let keys: Vec<String> = signatures.iter().map(|(key, _)| key.to_string()).collect();
+        let told = keys.join(", ");
+        let entry = self.entry(
+            connection,
+            &asked.request,
+            Some(asked.issue),
+            Verdict::Signed(keys),
+        );
+        // From here on the signatures may leave; before, nobody has seen them.
+        match self.log.append(&entry) {
+            Ok(()) => {
+                info!("{}: {asked}: signed with {told}", connection.name);
+                FromSigner::Signatures {
+                    id: asked.request.id.clone(),
+                    signatures,
+                }
             }
+            Err(error) => self.refuse(connection, asked, &untold(&error)),
+        }
+    }
+
+    /// Writes down a refusal. One that cannot be written down remains one.
+    fn note(
+        &mut self,
+        connection: &Connection,
+        request: &SignTx,
+        issue: Option<Issue>,
+        verdict: Verdict,
+    ) {
+        let entry = self.entry(connection, request, issue, verdict);
+        if let Err(problem) = self.log.append(&entry) {
+            error!("{}", chain(&problem));
+        }
+    }
+
+    fn entry(
+        &self,
+        connection: &Connection,
+        request: &SignTx,
+        issue: Option<Issue>,
+        verdict: Verdict,
+    ) -> Entry {
+        let context = &request.context;
+        Entry {
+            time_ms: self.clock.now_ms(),
+            connection: connection.name.clone(),
+            peer: connection.server_key.to_string(),
+            request: request.id.to_string(),
+            tx_type: excerpt(&request.tx_type),
+            issue,
+            context: Context {
+                symbol: excerpt(&context.symbol),
+                trades: context.trades,
+                first_trade_id: excerpt(&context.first_trade_id),
+                last_trade_id: excerpt(&context.last_trade_id),
+            },
+            verdict,
         }
     }
 }
 
-fn read_issue(request: &SignTx) -> Result<Issue, String> {
+/// What the other side is told of a failure that is this side's alone.
+fn untold(problem: &super::LogError) -> String {
+    error!("{}", chain(problem));
+    "it cannot write its signing log, without which it signs nothing; its own messages say why"
+        .to_owned()
+}
+
+impl Asked {
+    /// What a person is asked about it.
+    pub(crate) fn question(&self, connection: &Connection) -> String {
+        let context = &self.request.context;
+        format!(
+            "\n{name} ({peer}) asks to sign:\n  \
+             an Issue of {quantity} ndau\n  \
+             sequence {sequence}, hash {hash}\n  \
+             for {trades} of {symbol}, {first} to {last} (as it says)\n\
+             Type yes to sign it: ",
+            name = connection.name,
+            peer = connection.server_key,
+            quantity = self.issue.quantity(),
+            sequence = self.issue.sequence(),
+            hash = self.issue.hash(),
+            trades = trades(context),
+            symbol = excerpt(&context.symbol),
+            first = excerpt(&context.first_trade_id),
+            last = excerpt(&context.last_trade_id),
+        )
+    }
+}
+
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let context = &self.request.context;
+        write!(
+            f,
+            "Issue of {} ndau, sequence {}, hash {}, for {} of {}, {} to {}",
+            self.issue.quantity(),
+            self.issue.sequence(),
+            self.issue.hash(),
+            trades(context),
+            excerpt(&context.symbol),
+            excerpt(&context.first_trade_id),
+            excerpt(&context.last_trade_id),
+        )
+    }
+}
+
+fn trades(context: &Context) -> String {
+    counted(
+        usize::try_from(context.trades).unwrap_or(usize::MAX),
+        "trade",
+    )
+}
+
+/// The transaction of a request, or what else it is.
+pub(crate) fn read_issue(request: &SignTx) -> Result<Issue, String> {
     if request.tx_type != ISSUE {
         return Err(format!(
             "only {ISSUE} transactions are signed here, not `{}`",
@@ -67,40 +254,47 @@ fn read_issue(request: &SignTx) -> Result<Issue, String> {
     Issue::parse_unsigned(&request.tx).map_err(|error| chain(&error))
 }
 
-fn sign(
+/// Those of `keys` that are to sign.
+fn held<'k>(keys: &'k [Key], request: &SignTx) -> Vec<&'k Key> {
+    let asked_for = |key: &&Key| request.signing_keys.contains(key.public());
+    keys.iter().filter(asked_for).collect()
+}
+
+/// Signatures by those of `keys` that are to sign, or why there is not even one.
+pub(crate) fn sign(
     issue: &Issue,
     request: &SignTx,
-    keys: &[PrivateKey],
-    policy: Policy,
+    keys: &[Key],
+    stop: &dyn Fn() -> bool,
 ) -> Result<Vec<(PublicKey, Signature)>, String> {
-    if let Some(most) = policy.max_issue_per_tx
-        && issue.quantity() > most
-    {
-        return Err(format!(
-            "{} ndau is above the limit of {most} ndau in one transaction",
-            issue.quantity()
-        ));
-    }
-    let held: Vec<&PrivateKey> = keys
-        .iter()
-        .filter(|key| request.signing_keys.contains(key.public()))
-        .collect();
-    if held.is_empty() {
-        return Err("none of the keys asked for is held here".to_owned());
-    }
     let bytes = issue.signable_bytes();
-    Ok(held
-        .into_iter()
-        .map(|key| (key.public().clone(), key.sign(&bytes)))
-        .collect())
+    let mut signatures = Vec::new();
+    let mut failures = Vec::new();
+    for key in held(keys, request) {
+        match key.sign(&bytes, stop) {
+            Ok(signature) => signatures.push((key.public().clone(), signature)),
+            Err(error) => {
+                // What a program said on its stderr stays here.
+                warn!("{}", chain(&error));
+                failures.push(error.to_string());
+            }
+        }
+    }
+    // Others may be enough without the keys that failed; the integration counts.
+    if signatures.is_empty() {
+        return Err(failures.join("; "));
+    }
+    Ok(signatures)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::SystemClock;
     use crate::napu::Napu;
-    use crate::signer::Context;
+    use crate::ndau::PrivateKey;
     use crate::signer::message::RequestId;
+    use crate::state::HostDisk;
 
     fn key(seed: u8) -> PrivateKey {
         PrivateKey::from_ed25519_seed(&[seed; 32])
@@ -120,44 +314,136 @@ mod tests {
         )
     }
 
+    fn connection() -> Connection {
+        Connection {
+            name: "test".to_owned(),
+            url: "ws://localhost".parse().unwrap(),
+            server_key: key(9).public().clone(),
+        }
+    }
+
+    /// What follows on a request to a desk that holds `keys`, and the text of its signing log after that.
+    fn receive(request: &SignTx, keys: &[Key], policy: Policy) -> (Step, String) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let mut desk = Desk {
+            keys,
+            policy,
+            log: SigningLog::open(&HostDisk, &path, 0).unwrap(),
+            clock: &SystemClock,
+            stop: &Stop::default(),
+        };
+        let step = desk.receive(&connection(), request.clone());
+        (step, std::fs::read_to_string(path).unwrap())
+    }
+
     #[test]
     fn signatures_are_by_the_held_ones_of_the_requested_keys() {
         let (a, b, c) = (key(1), key(2), key(3));
         let wanted = request(&[&a, &c, &a]);
-        let FromSigner::Signatures { signatures, .. } =
-            answer(&wanted, &[b, a], Policy::default(), "test")
-        else {
+        let by = a.public().to_string();
+        let (step, log) = receive(&wanted, &[b.into(), a.into()], Policy::default());
+        let Step::Answer(FromSigner::Signatures { signatures, .. }) = step else {
             panic!("not signed");
         };
         let issue = Issue::new(Napu::NDAU, 5).unwrap();
         assert_eq!(signatures.len(), 1);
-        let (by, signature) = &signatures[0];
-        assert!(issue.verify(&wanted.signing_keys, by, signature).is_ok());
+        let (key, signature) = &signatures[0];
+        assert!(issue.verify(&wanted.signing_keys, key, signature).is_ok());
+        let said = format!("\"keys\":[\"{by}\"],\"verdict\":\"signed\",\"reason\":null}}\n");
+        assert!(log.ends_with(&said), "{log}");
+        assert!(log.contains("\"connection\":\"test\""), "{log}");
     }
 
     #[test]
-    fn what_is_not_allowed_is_refused_with_its_reason() {
-        let refused = |request: &SignTx, policy| match answer(request, &[key(1)], policy, "test") {
-            FromSigner::Refused { reason, .. } => reason,
+    fn what_is_not_allowed_is_refused_with_its_reason_and_written_down() {
+        let refused = |request: &SignTx, policy| match receive(request, &[key(1).into()], policy) {
+            (Step::Answer(FromSigner::Refused { reason, .. }), log) => {
+                let said =
+                    format!("\"keys\":[],\"verdict\":\"refused\",\"reason\":\"{reason}\"}}\n");
+                assert!(log.ends_with(&said), "{log}");
+                assert!(log.contains("\"quantity_napu\":\"100000000\",\"sequence\":5"));
+                reason
+            }
             other => panic!("{other:?}"),
         };
         let none = Policy::default();
         assert!(refused(&request(&[&key(2)]), none).contains("none of the keys"));
         assert!(refused(&request(&[]), none).contains("none of the keys"));
-        let less = Policy {
-            max_issue_per_tx: Some(Napu::new(99_999_999).unwrap()),
+        let less = Napu::new(99_999_999);
+        let per_tx = Policy {
+            max_issue_per_tx: less,
+            ..none
         };
         assert_eq!(
-            refused(&request(&[&key(1)]), less),
+            refused(&request(&[&key(1)]), per_tx),
             "1 ndau is above the limit of 0.99999999 ndau in one transaction"
         );
+        let per_day = Policy {
+            max_issue_per_day: less,
+            ..none
+        };
+        assert!(refused(&request(&[&key(1)]), per_day).contains("0.99999999 ndau a day"));
         let exact = Policy {
             max_issue_per_tx: Some(Napu::NDAU),
+            max_issue_per_day: Some(Napu::NDAU),
+            ..none
         };
         assert!(matches!(
-            answer(&request(&[&key(1)]), &[key(1)], exact, "test"),
-            FromSigner::Signatures { .. }
+            receive(&request(&[&key(1)]), &[key(1).into()], exact),
+            (Step::Answer(FromSigner::Signatures { .. }), _)
         ));
+    }
+
+    #[test]
+    fn a_person_is_asked_only_about_what_the_limits_allow() {
+        let ask = Policy {
+            confirm: true,
+            ..Policy::default()
+        };
+        let (step, log) = receive(&request(&[&key(1)]), &[key(1).into()], ask);
+        let Step::Ask(asked) = step else {
+            panic!("{step:?}");
+        };
+        assert_eq!(log, "");
+        let question = asked.question(&connection());
+        for part in [
+            "test (npub",
+            "1 ndau",
+            "sequence 5",
+            asked.issue.hash().as_str(),
+            "1 trade of NDAU_USDT",
+        ] {
+            assert!(question.contains(part), "{question}");
+        }
+        let less = Policy {
+            max_issue_per_tx: Some(Napu::ONE),
+            ..ask
+        };
+        let (step, _) = receive(&request(&[&key(1)]), &[key(1).into()], less);
+        assert!(matches!(step, Step::Answer(FromSigner::Refused { .. })));
+    }
+
+    #[test]
+    fn what_a_request_says_cannot_write_lines_of_its_own() {
+        let mut wanted = request(&[&key(1)]);
+        wanted.context.symbol = format!("A\n\u{1b}[2J\u{202e}{}", "x".repeat(5000));
+        wanted
+            .context
+            .first_trade_id
+            .clone_from(&wanted.context.symbol);
+        let ask = Policy {
+            confirm: true,
+            ..Policy::default()
+        };
+        let (Step::Ask(asked), _) = receive(&wanted, &[key(1).into()], ask) else {
+            panic!("not asked");
+        };
+        let question = asked.question(&connection());
+        assert_eq!(question.lines().count(), 6, "{question}");
+        assert!(!question.contains('\u{1b}') && !question.contains('\u{202e}'));
+        let (_, log) = receive(&wanted, &[key(1).into()], Policy::default());
+        assert!(log.lines().count() == 1 && log.len() < 3000, "{log}");
     }
 
     #[test]
@@ -178,11 +464,13 @@ mod tests {
             let mut request = request(&[&key(1)]);
             request.tx_type = tx_type.to_owned();
             request.tx = tx.to_owned();
-            let answer = answer(&request, &[key(1)], Policy::default(), "test");
+            let (step, log) = receive(&request, &[key(1).into()], Policy::default());
             assert!(
-                matches!(answer, FromSigner::Error { .. }),
-                "{tx_type} {tx}: {answer:?}"
+                matches!(step, Step::Answer(FromSigner::Error { .. })),
+                "{tx_type} {tx}: {step:?}"
             );
+            assert!(log.contains(&format!("\"tx_type\":\"{tx_type}\",\"quantity_napu\":null")));
+            assert!(log.contains("\"verdict\":\"refused\""), "{log}");
         }
     }
 }

@@ -13,10 +13,30 @@
 //! [keys.NAME]               # or, in the original's newer form, [virtual.NAME] without a type
 //! type = "virtual"
 //! pub_key = "npub…"
-//! priv_key = "npvt…"
+//! priv_key = "npvt…"        # or priv_key_file = "…"; a person is asked for what is in neither
+//!
+//! [keys.NAME]
+//! type = "command"
+//! pub_key = "npub…"
+//! command = ["program", "argument"]
+//! timeout = "30s"
+//!
+//! [keys.NAME]
+//! type = "yubihsm"          # in a build that has this feature
+//! pub_key = "npub…"
+//! connector = "http://127.0.0.1:12345"
+//! auth_key = 2
+//! password_file = "…"       # or a person is asked
+//! key = 7
 //!
 //! [policy]                  # optional
-//! max_issue_per_tx = "50000"
+//! max_issue_per_tx = "50000"     # ndau
+//! max_issue_per_day = "200000"   # ndau
+//! confirm = true                 # a person is asked each time
+//! allow = ["Issue"]              # nothing else can be here
+//!
+//! [log]                     # optional
+//! path = "ndau-signer.log.jsonl"
 //! ```
 
 use std::error::Error as StdError;
@@ -25,12 +45,18 @@ use std::path::{Path, PathBuf};
 
 use tungstenite::http::Uri;
 
+use super::key::{Ask, Key, OpenError, Pair, Written};
+use super::policy::Policy;
 use crate::error::Exit;
 use crate::napu::Napu;
-use crate::ndau::{PrivateKey, PublicKey};
+use crate::ndau::PublicKey;
 use crate::secret::{FileError, read_private};
 use crate::signer::keyfile::{Document, Table};
+use crate::signer::message::ISSUE;
 use crate::signer::{Identity, IdentityError, KeyFileError};
+
+/// Where the signing log is unless the file says otherwise.
+const LOG: &str = "ndau-signer.log.jsonl";
 
 /// A checked `sigconfig.toml`.
 #[derive(Debug)]
@@ -40,9 +66,11 @@ pub struct Config {
     /// Whom it dials.
     pub connections: Vec<Connection>,
     /// What it signs with.
-    pub keys: Vec<PrivateKey>,
+    pub keys: Vec<Key>,
     /// What it will not sign.
     pub policy: Policy,
+    /// Where it writes down what it signed and refused.
+    pub log: PathBuf,
 }
 
 /// One integration to dial.
@@ -54,13 +82,6 @@ pub struct Connection {
     pub url: Uri,
     /// Its identity.
     pub server_key: PublicKey,
-}
-
-/// What is not signed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Policy {
-    /// The largest amount of one transaction.
-    pub max_issue_per_tx: Option<Napu>,
 }
 
 /// Why there is no configuration.
@@ -75,6 +96,15 @@ pub enum ConfigError {
         /// What is wrong, and in which line.
         source: KeyFileError,
     },
+    /// The secret of a key cannot be had.
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// The key's table in it.
+        table: String,
+        /// Why.
+        source: Box<OpenError>,
+    },
     /// `[client]` or a `server_key` is not an identity.
     Identity {
         /// The file.
@@ -88,9 +118,10 @@ impl ConfigError {
     /// How the program ends when this ends it.
     pub fn exit(&self) -> Exit {
         match self {
-            ConfigError::File(_) | ConfigError::Content { .. } | ConfigError::Identity { .. } => {
-                Exit::Config
-            }
+            ConfigError::File(_)
+            | ConfigError::Content { .. }
+            | ConfigError::Key { .. }
+            | ConfigError::Identity { .. } => Exit::Config,
         }
     }
 }
@@ -101,6 +132,9 @@ impl fmt::Display for ConfigError {
             ConfigError::File(_) => f.write_str("cannot load the configuration"),
             ConfigError::Content { path, .. } => {
                 write!(f, "{} is not a configuration", path.display())
+            }
+            ConfigError::Key { path, table, .. } => {
+                write!(f, "{table} in {} cannot be used", path.display())
             }
             ConfigError::Identity { path, .. } => {
                 write!(f, "{} names an identity that cannot be one", path.display())
@@ -114,6 +148,7 @@ impl StdError for ConfigError {
         match self {
             ConfigError::File(source) => Some(source),
             ConfigError::Content { source, .. } => Some(source),
+            ConfigError::Key { source, .. } => Some(source.as_ref()),
             ConfigError::Identity { source, .. } => Some(source),
         }
     }
@@ -132,11 +167,49 @@ impl From<KeyFileError> for Wrong {
 }
 
 impl Config {
-    /// Reads and checks a file that only its owner can read.
+    /// Reads and checks a file that only its owner can read, and the secrets that it says are elsewhere; `ask` is used
+    /// for those that are nowhere.
     ///
     /// # Errors
-    /// When others can read it too, when it has an unknown setting or lacks a needed one, and when one key has two uses.
-    pub fn load(path: &Path) -> Result<Config, ConfigError> {
+    /// When others can read it too, when it has an unknown setting or lacks a needed one, when one key has two uses, and
+    /// when a secret cannot be had.
+    pub fn load(path: &Path, ask: Ask<'_>) -> Result<Config, ConfigError> {
+        let settings = Settings::load(path)?;
+        let folder = folder(path);
+        let client = identity(path, settings.client, ask)?;
+        let mut keys = Vec::new();
+        for key in settings.keys {
+            let table = key.table().to_owned();
+            let opened = key.open(folder, ask);
+            keys.push(opened.map_err(|source| ConfigError::Key {
+                path: path.to_owned(),
+                table,
+                source: Box::new(source),
+            })?);
+        }
+        Ok(Config {
+            client,
+            connections: settings.connections,
+            keys,
+            policy: settings.policy,
+            log: folder.join(settings.log),
+        })
+    }
+}
+
+/// A checked `sigconfig.toml` by itself: nothing that it names was opened.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) client: Pair,
+    pub(crate) connections: Vec<Connection>,
+    pub(crate) keys: Vec<Written>,
+    pub(crate) policy: Policy,
+    pub(crate) log: PathBuf,
+}
+
+impl Settings {
+    /// Reads and checks a file that only its owner can read.
+    pub(crate) fn load(path: &Path) -> Result<Settings, ConfigError> {
         let text = read_private(path).map_err(ConfigError::File)?;
         parse(text.expose()).map_err(|wrong| match wrong {
             Wrong::Content(source) => ConfigError::Content {
@@ -151,20 +224,21 @@ impl Config {
     }
 }
 
-pub(crate) fn parse(text: &str) -> Result<Config, Wrong> {
+pub(crate) fn parse(text: &str) -> Result<Settings, Wrong> {
     let document = Document::parse(text)?;
     let root = document.root();
-    root.only(&["client", "connections", "keys", "virtual", "policy"])?;
+    root.only(&["client", "connections", "keys", "virtual", "policy", "log"])?;
 
     let client = root
         .table("client")?
         .ok_or_else(|| root.error("client", "missing: the identity of this service"))?;
-    let client = Identity::new(pair(&client, true)?).map_err(Wrong::Identity)?;
+    let client = Pair::read(&client)?;
+    Identity::require_usable(client.public()).map_err(Wrong::Identity)?;
 
-    let mut keys: Vec<PrivateKey> = Vec::new();
+    let mut keys: Vec<Written> = Vec::new();
     for (group, typed) in [("keys", true), ("virtual", false)] {
         for (_, table) in root.tables(group)? {
-            let key = pair(&table, typed)?;
+            let key = Written::read(&table, typed)?;
             if key.public() == client.public() {
                 let problem =
                     "this key is also the identity in [client]: make a pair for the identity alone";
@@ -197,7 +271,7 @@ pub(crate) fn parse(text: &str) -> Result<Config, Wrong> {
             .into());
     }
 
-    Ok(Config {
+    Ok(Settings {
         client,
         connections,
         keys,
@@ -205,27 +279,31 @@ pub(crate) fn parse(text: &str) -> Result<Config, Wrong> {
             Some(table) => policy(&table)?,
             None => Policy::default(),
         },
+        log: match root.table("log")? {
+            Some(table) => log(&table)?,
+            None => PathBuf::from(LOG),
+        },
     })
 }
 
-/// A pair that is held in the file.
-fn pair(table: &Table<'_>, typed: bool) -> Result<PrivateKey, KeyFileError> {
-    let kind = table.optional_text("type")?;
-    match kind {
-        Some("virtual") => {}
-        None if !typed => {}
-        None => return Err(table.error("type", "missing: it must be \"virtual\"")),
-        // Known kinds are named; a strange text is not repeated.
-        Some(kind @ ("command" | "yubihsm")) => {
-            return Err(table.error(
-                "type",
-                format!("\"{kind}\" is not supported by this version yet; only \"virtual\" is"),
-            ));
-        }
-        Some(_) => return Err(table.error("type", "not a known type; only \"virtual\" is")),
-    }
-    table.only(&["type", "pub_key", "priv_key"])?;
-    table.pair()
+/// The identity in the file at `path`.
+pub(crate) fn identity(path: &Path, client: Pair, ask: Ask<'_>) -> Result<Identity, ConfigError> {
+    let table = client.table().to_owned();
+    let opened = client.open(folder(path), ask);
+    let key = opened.map_err(|source| ConfigError::Key {
+        path: path.to_owned(),
+        table,
+        source: Box::new(source),
+    })?;
+    Identity::new(key).map_err(|source| ConfigError::Identity {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Where the paths in a file start.
+pub(crate) fn folder(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new(""))
 }
 
 fn connection(name: &str, table: &Table<'_>) -> Result<Connection, KeyFileError> {
@@ -256,21 +334,38 @@ fn connection(name: &str, table: &Table<'_>) -> Result<Connection, KeyFileError>
     })
 }
 
-/// The limits. One that this version does not keep stops it, since a limit that is ignored is worse than none.
+/// Where the signing log of the configuration at `path` is. Nothing else that it names is opened, and nobody is asked.
+pub fn log_path(path: &Path) -> Result<PathBuf, ConfigError> {
+    Ok(folder(path).join(Settings::load(path)?.log))
+}
+
+/// The limits. One that this version does not know stops it, since a limit that is ignored is worse than none.
 fn policy(table: &Table<'_>) -> Result<Policy, KeyFileError> {
-    table.only(&["max_issue_per_tx", "max_issue_per_day", "confirm"])?;
-    let not_kept = "this version does not enforce it, so it does not start with it; remove the line to go without";
-    if table.has("max_issue_per_day") {
-        return Err(table.error("max_issue_per_day", not_kept));
+    table.only(&["allow", "max_issue_per_tx", "max_issue_per_day", "confirm"])?;
+    if table.has("allow") && table.texts("allow")? != [ISSUE] {
+        let problem = "must be [\"Issue\"], the one type of transaction that this program signs";
+        return Err(table.error("allow", problem));
     }
-    if table.flag("confirm")? == Some(true) {
-        return Err(table.error("confirm", not_kept));
+    Ok(Policy {
+        max_issue_per_tx: limit(table, "max_issue_per_tx")?,
+        max_issue_per_day: limit(table, "max_issue_per_day")?,
+        confirm: table.flag("confirm")?.unwrap_or(false),
+    })
+}
+
+/// An amount in ndau, if it is there.
+fn limit(table: &Table<'_>, name: &str) -> Result<Option<Napu>, KeyFileError> {
+    let amount = |text| Napu::parse_ndau(text).map_err(|error| table.error(name, error));
+    table.optional_text(name)?.map(amount).transpose()
+}
+
+/// Where the signing log is, as it is written.
+fn log(table: &Table<'_>) -> Result<PathBuf, KeyFileError> {
+    table.only(&["path"])?;
+    match table.text("path")? {
+        "" => Err(table.error("path", "names no file")),
+        // A key in the wrong place would be a file's name, and that is told.
+        path if path.contains("npvt") => Err(table.error("path", "must be the path of a file")),
+        path => Ok(PathBuf::from(path)),
     }
-    let max_issue_per_tx = match table.optional_text("max_issue_per_tx")? {
-        None => None,
-        Some(text) => {
-            Some(Napu::parse_ndau(text).map_err(|error| table.error("max_issue_per_tx", error))?)
-        }
-    };
-    Ok(Policy { max_issue_per_tx })
 }

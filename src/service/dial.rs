@@ -1,4 +1,4 @@
-//! From an address to an open WebSocket, within a time.
+//! From an address to an encrypted connection with who is meant to be there, within a time.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -11,31 +11,42 @@ use tungstenite::http::Uri;
 use tungstenite::stream::MaybeTlsStream;
 use tungstenite::{HandshakeError, WebSocket, client_tls_with_config};
 
-use crate::signer::noise::NoiseError;
-use crate::signer::{SUB_PROTOCOL, websocket_config};
+use super::config::Connection;
+use super::stop::Stop;
+use crate::signer::noise::{Initiator, NoiseError, Transport};
+use crate::signer::{Identity, Lost, SUB_PROTOCOL, read, websocket_config, write};
 
 /// From resolving the name to an encrypted connection, in total, beside what resolving takes.
 const DIAL_TIME: Duration = Duration::from_secs(5);
 /// How long each attempt to connect may take. While strangers crowd the listener, its host drops some attempts
-/// unseen, and repeats of one come late; fresh ones come soon.
-const KNOCKS: [Duration; 4] = [
+/// unseen, and repeats of one come late; fresh ones come soon. Each is also how long a wish to stop may go unnoticed.
+const KNOCKS: [Duration; 6] = [
     Duration::from_millis(150),
     Duration::from_millis(250),
     Duration::from_millis(500),
-    DIAL_TIME,
+    Duration::from_secs(1),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
 ];
 
 /// A WebSocket of the protocol, over TLS or not.
 pub(super) type Socket = WebSocket<MaybeTlsStream<Line>>;
 
-/// A TCP stream whose reads end at a time, however slowly the other side sends.
+/// A TCP stream whose reads end at a time, however slowly the other side sends, or when the service is to stop.
 pub(super) struct Line {
     tcp: TcpStream,
+    stop: Stop,
     /// When reads begin to say that nothing is there.
     pub(super) until: Instant,
 }
 
 impl Line {
+    /// How long it may take from now on until what is written is taken.
+    pub(super) fn hurry(&self, most: Duration) {
+        // Should this fail, the time remains as it was.
+        let _ = self.tcp.set_write_timeout(Some(most));
+    }
+
     fn remaining(&self) -> io::Result<Duration> {
         let left = self.until.saturating_duration_since(Instant::now());
         // A limit of zero would mean none.
@@ -48,9 +59,14 @@ impl Line {
 
 impl Read for Line {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = self.remaining()?;
-        self.tcp.set_read_timeout(Some(left))?;
-        self.tcp.read(buffer)
+        loop {
+            let left = self.remaining()?;
+            self.tcp.set_read_timeout(Some(left.min(Stop::LOOK)))?;
+            match self.tcp.read(buffer) {
+                Err(error) if is_nothing_yet(&error) && !self.stop.is_set() => {}
+                read => return read,
+            }
+        }
     }
 }
 
@@ -62,6 +78,14 @@ impl Write for Line {
     fn flush(&mut self) -> io::Result<()> {
         self.tcp.flush()
     }
+}
+
+/// Whether a read ended by its time limit, or by a signal.
+fn is_nothing_yet(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted
+    )
 }
 
 /// Why a connection did not come to be.
@@ -108,7 +132,7 @@ impl StdError for DialError {
 }
 
 /// Connects to the first of the host's addresses that answers.
-fn connect(uri: &Uri, until: Instant) -> Result<TcpStream, DialError> {
+fn connect(uri: &Uri, until: Instant, stop: &Stop) -> Result<TcpStream, DialError> {
     let default = if uri.scheme_str() == Some("wss") {
         443
     } else {
@@ -125,7 +149,7 @@ fn connect(uri: &Uri, until: Instant) -> Result<TcpStream, DialError> {
     for patience in KNOCKS {
         for address in &addresses {
             let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if left.is_zero() || stop.is_set() {
                 return Err(DialError::Unreachable(failure));
             }
             match TcpStream::connect_timeout(address, left.min(patience)) {
@@ -159,17 +183,41 @@ fn left_early(error: &tungstenite::Error) -> bool {
     }
 }
 
+/// Dials and shakes hands: whoever is there has the identity in `server_key`, and let this one in. It sends no request
+/// before it has a `hello`.
+pub(super) fn greet(
+    client: &Identity,
+    connection: &Connection,
+    stop: &Stop,
+) -> Result<(Socket, Transport), DialError> {
+    let mut socket = open(&connection.url, stop)?;
+    let (initiator, first) =
+        Initiator::start(client, &connection.server_key).map_err(DialError::Noise)?;
+    write(&mut socket, first).map_err(|Lost| DialError::Closed)?;
+    let reply = match read(&mut socket) {
+        Ok(Some(reply)) => reply,
+        Ok(None) => return Err(DialError::Slow),
+        Err(Lost) => return Err(DialError::Closed),
+    };
+    let transport = initiator.finish(&reply).map_err(DialError::Noise)?;
+    Ok((socket, transport))
+}
+
 /// Opens a WebSocket to `url`. Its reads end [`DIAL_TIME`] after the start, unless [`Line::until`] is set anew.
-pub(super) fn open(url: &Uri) -> Result<Socket, DialError> {
+fn open(url: &Uri, stop: &Stop) -> Result<Socket, DialError> {
     let until = Instant::now() + DIAL_TIME;
-    let tcp = connect(url, until)?;
+    let tcp = connect(url, until, stop)?;
     let prepare = || {
         tcp.set_nodelay(true)?;
         tcp.set_write_timeout(Some(DIAL_TIME))
     };
     prepare().map_err(DialError::Unreachable)?;
     let request = ClientRequestBuilder::new(url.clone()).with_sub_protocol(SUB_PROTOCOL);
-    let line = Line { tcp, until };
+    let line = Line {
+        tcp,
+        stop: stop.clone(),
+        until,
+    };
     let handshake = client_tls_with_config(request, line, Some(websocket_config()), None);
     let (socket, _) = handshake.map_err(|error| match error {
         HandshakeError::Interrupted(_) => DialError::Slow,

@@ -1,4 +1,4 @@
-//! One connection to an integration: the Noise handshake, and the answer to each message.
+//! One connection to an integration: its messages, one request at most among them, and the answer.
 
 use std::time::{Duration, Instant};
 
@@ -7,13 +7,13 @@ use tungstenite::Message;
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::stream::MaybeTlsStream;
 
-use super::answer::answer;
 use super::config::{Config, Connection};
-use super::dial::{DialError, Line, Socket, open};
+use super::dial::{DialError, Line, Socket, greet};
+use super::stop::Stop;
 use crate::error::chain;
 use crate::http::excerpt;
-use crate::signer::message::{FromSigner, Outcome, ToSigner};
-use crate::signer::noise::{Initiator, Transport};
+use crate::signer::message::{FromSigner, Outcome, SignTx, ToSigner};
+use crate::signer::noise::Transport;
 use crate::signer::{Lost, close, read, write};
 
 /// How long one look at a connection may take.
@@ -25,15 +25,16 @@ const REQUEST_TIME: Duration = Duration::from_secs(30);
 /// The outcome follows when the integration has settled it.
 const OUTCOME_TIME: Duration = Duration::from_secs(600);
 
+/// How long taking leave may take in sending.
+const FAREWELL_TIME: Duration = Duration::from_millis(500);
+
 /// What a look at a connection found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Event {
     /// Nothing.
     Quiet,
-    /// A request was answered with signatures.
-    Signed,
-    /// A request was refused.
-    Refused,
+    /// A request.
+    Asked(Box<SignTx>),
     /// The integration told what became of it.
     Done(Outcome),
     /// The connection is over.
@@ -46,22 +47,18 @@ pub(super) struct Session {
     transport: Transport,
     heard: Instant,
     pinged: Instant,
-    answered: bool,
+    /// Whether the request has come.
+    asked: bool,
 }
 
 impl Session {
     /// Dials, shakes hands, says hello.
-    pub(super) fn dial(config: &Config, connection: &Connection) -> Result<Session, DialError> {
-        let mut socket = open(&connection.url)?;
-        let (initiator, first) =
-            Initiator::start(&config.client, &connection.server_key).map_err(DialError::Noise)?;
-        write(&mut socket, first).map_err(|Lost| DialError::Closed)?;
-        let reply = match read(&mut socket) {
-            Ok(Some(reply)) => reply,
-            Ok(None) => return Err(DialError::Slow),
-            Err(Lost) => return Err(DialError::Closed),
-        };
-        let mut transport = initiator.finish(&reply).map_err(DialError::Noise)?;
+    pub(super) fn dial(
+        config: &Config,
+        connection: &Connection,
+        stop: &Stop,
+    ) -> Result<Session, DialError> {
+        let (mut socket, mut transport) = greet(&config.client, connection, stop)?;
         let hello = FromSigner::Hello {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             keys: u64::try_from(config.keys.len()).unwrap_or(u64::MAX),
@@ -74,7 +71,7 @@ impl Session {
             transport,
             heard: now,
             pinged: now,
-            answered: false,
+            asked: false,
         })
     }
 
@@ -101,7 +98,7 @@ impl Session {
             self.heard = now;
             return self.transport.open(&message).map(Some).map_err(|_| Lost);
         }
-        let limit = if self.answered {
+        let limit = if self.asked {
             OUTCOME_TIME
         } else {
             REQUEST_TIME
@@ -117,27 +114,22 @@ impl Session {
         Ok(None)
     }
 
-    /// Reads and answers one message, if one comes within [`LOOK_TIME`].
-    pub(super) fn look(&mut self, config: &Config, name: &str) -> Event {
+    /// Reads one message, if one comes within [`LOOK_TIME`].
+    pub(super) fn look(&mut self, name: &str) -> Event {
         let text = match self.receive() {
             Ok(Some(text)) => text,
             Ok(None) => return Event::Quiet,
             Err(Lost) => return Event::Ended,
         };
         match ToSigner::parse(&text) {
-            Ok(ToSigner::SignTx(request)) => {
-                let answer = answer(&request, &config.keys, config.policy, name);
-                let event = match &answer {
-                    FromSigner::Signatures { .. } => Event::Signed,
-                    FromSigner::Refused { .. } => Event::Refused,
-                    FromSigner::Hello { .. } | FromSigner::Error { .. } => Event::Ended,
-                };
-                self.answered = true;
-                let sent = self.send(&answer);
-                if event == Event::Ended {
-                    close(&mut self.socket, CloseCode::Policy);
-                }
-                if sent.is_err() { Event::Ended } else { event }
+            Ok(ToSigner::SignTx(request)) if !self.asked => {
+                self.asked = true;
+                Event::Asked(Box::new(request))
+            }
+            // What is written down of requests is bounded by how often a connection can be made.
+            Ok(ToSigner::SignTx(_)) => {
+                self.complain(name, "a second request in one session".to_owned());
+                Event::Ended
             }
             Ok(ToSigner::Done { outcome, hash, .. }) => {
                 let what = match outcome {
@@ -153,13 +145,31 @@ impl Session {
                 Event::Ended
             }
             Err(error) => {
-                let message = chain(&error);
-                warn!("{name}: {message}");
-                // The session ends in any case.
-                let _ = self.send(&FromSigner::Error { message });
-                close(&mut self.socket, CloseCode::Policy);
+                self.complain(name, chain(&error));
                 Event::Ended
             }
         }
+    }
+
+    /// Ends the session with an error.
+    fn complain(&mut self, name: &str, message: String) {
+        warn!("{name}: {message}");
+        self.answer(&FromSigner::Error { message });
+    }
+
+    /// Sends the answer to the request; a failure shows at the next look. An error is the end of the session.
+    pub(super) fn answer(&mut self, answer: &FromSigner) {
+        let _ = self.send(answer);
+        if matches!(answer, FromSigner::Error { .. }) {
+            close(&mut self.socket, CloseCode::Policy);
+        }
+    }
+
+    /// Starts to close, since this service goes away.
+    pub(super) fn leave(&mut self) {
+        if let Some(line) = self.line() {
+            line.hurry(FAREWELL_TIME);
+        }
+        close(&mut self.socket, CloseCode::Away);
     }
 }

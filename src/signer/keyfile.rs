@@ -82,6 +82,11 @@ pub(crate) struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
+    /// Its own name, with those of the tables around it.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     fn path(&self, name: &str) -> String {
         match self.name.as_str() {
             "" => shown(name).to_owned(),
@@ -139,6 +144,34 @@ impl<'a> Table<'a> {
     pub(crate) fn text(&self, name: &str) -> Result<&'a str, KeyFileError> {
         self.optional_text(name)?
             .ok_or_else(|| self.error(name, "missing"))
+    }
+
+    /// The number of an object, above 0, that must be there.
+    #[cfg(feature = "yubihsm")]
+    pub(crate) fn id(&self, name: &str) -> Result<u16, KeyFileError> {
+        let id = match self.get(name).map(Spanned::get_ref) {
+            None => return Err(self.error(name, "missing")),
+            Some(DeValue::Integer(number)) => {
+                u16::from_str_radix(number.as_str(), number.radix()).ok()
+            }
+            Some(_) => None,
+        };
+        id.filter(|id| *id > 0)
+            .ok_or_else(|| self.error(name, "must be a number from 1 to 65535"))
+    }
+
+    /// A list of strings that must be there.
+    pub(crate) fn texts(&self, name: &str) -> Result<Vec<&'a str>, KeyFileError> {
+        let text = |value: &'a Spanned<DeValue<'a>>| match value.get_ref() {
+            DeValue::String(text) => Some(text.as_ref()),
+            _ => None,
+        };
+        let texts = match self.get(name).map(Spanned::get_ref) {
+            None => return Err(self.error(name, "missing")),
+            Some(DeValue::Array(values)) => values.iter().map(text).collect(),
+            Some(_) => None,
+        };
+        texts.ok_or_else(|| self.error(name, "must be a list of strings in quotes"))
     }
 
     /// `true` or `false`, if it is there.

@@ -132,6 +132,17 @@ enum Stage<S: Read + Write> {
     },
 }
 
+/// What a stranger has to say next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Awaited {
+    /// Its HTTP request.
+    Http,
+    /// The first Noise message.
+    Hail,
+    /// The proof that it was no replay.
+    Hello,
+}
+
 /// What became of a stranger that was looked at.
 pub(super) enum Step<S: Read + Write> {
     /// Still a stranger.
@@ -170,14 +181,13 @@ impl<S: Read + Write> Stranger<S> {
         }
     }
 
-    /// How far it has come, and then how long it has been here: who is least is missed least.
-    pub(super) fn progress(&self) -> (u8, Instant) {
-        let stage = match &self.stage {
-            Stage::Http(_) => 0,
-            Stage::Hail(_) => 1,
-            Stage::Hello { .. } => 2,
-        };
-        (stage, self.since)
+    /// What it is waited for.
+    pub(super) fn awaited(&self) -> Awaited {
+        match &self.stage {
+            Stage::Http(_) => Awaited::Http,
+            Stage::Hail(_) => Awaited::Hail,
+            Stage::Hello { .. } => Awaited::Hello,
+        }
     }
 
     /// Whether its time is over.

@@ -1,8 +1,8 @@
 //! One wait for signatures: the connections, who of them may come in, and what the signers have answered so far.
 //!
-//! Strangers are let in and forgotten cheaply: each has 5 s, all together have 64 places, and when all are taken the
-//! oldest makes room. They never lengthen the wait. Allowed signers are all asked at once, so that one of them that is
-//! silent, or whose person takes time, delays no other.
+//! Strangers are let in and forgotten cheaply: each has 5 s, all together have 512 places, and when all are taken the
+//! oldest of the largest crowd makes room. They never lengthen the wait. Allowed signers are all asked at once, so that one
+//! of them that is silent, or whose person takes time, delays no other.
 
 use std::io;
 use std::net::TcpStream;
@@ -14,17 +14,15 @@ use tungstenite::protocol::frame::coding::CloseCode;
 use super::error::Error;
 use super::listener::{Listener, PAUSE, Request, Signed};
 use super::message::{FromSigner, Outcome, RequestId, SignTx, ToSigner};
-use super::session::{Ended, Session, Step, Stranger, Turned};
+use super::session::{Awaited, Ended, Session, Step, Stranger, Turned};
 use crate::clock::{Clock, SystemClock};
 use crate::http::excerpt;
 use crate::ndau::issue::SignatureError;
 use crate::ndau::{PublicKey, Verified};
 use crate::report::counted;
 
-/// Connections at a time, signers included.
-const MAX_CONNECTIONS: usize = 64;
-/// Places that strangers keep however many signers are connected.
-const MIN_STRANGERS: usize = 8;
+/// Strangers at a time. Few enough for a process's usual 1024 file descriptors, and each costs some 10 kB.
+const MAX_STRANGERS: usize = 512;
 /// New connections taken before those that are open get their turn again.
 const ACCEPTS_PER_TURN: usize = 64;
 /// The time that a signer has to take leave in.
@@ -113,7 +111,9 @@ impl<'a> Wait<'a> {
                 Ok((stream, _)) => stream,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return taken > 0,
                 Err(error) => {
+                    // Where this process may not have so many, each one less lets another in.
                     debug!("a connection was not accepted: {error}");
+                    self.make_room();
                     return taken > 0;
                 }
             };
@@ -122,32 +122,19 @@ impl<'a> Wait<'a> {
                 continue;
             }
             self.look_at(Stranger::new(stream, &self.listener.gate, now));
-            while self.strangers.len() > self.places() {
+            while self.strangers.len() > MAX_STRANGERS {
                 self.make_room();
             }
         }
         true
     }
 
-    /// Turns away the stranger that has come least far, the oldest of these: a crowd of silent connections, however fast
-    /// it comes back, displaces itself and not a signer in the middle of its handshake.
     fn make_room(&mut self) {
-        let least = self
-            .strangers
-            .iter()
-            .enumerate()
-            .min_by_key(|(_, stranger)| stranger.progress());
-        if let Some((place, _)) = least {
+        let places: Vec<Awaited> = self.strangers.iter().map(Stranger::awaited).collect();
+        if let Some(place) = first_of_the_largest_crowd(&places) {
             self.strangers.remove(place);
             self.turned_away += 1;
         }
-    }
-
-    /// How many strangers there may be.
-    fn places(&self) -> usize {
-        MAX_CONNECTIONS
-            .saturating_sub(self.sessions.len())
-            .max(MIN_STRANGERS)
     }
 
     /// Reads what a stranger sent; whether it is one no longer.
@@ -377,6 +364,16 @@ impl<'a> Wait<'a> {
     }
 }
 
+/// Who makes room: the oldest of those that wait at the point where most do. Wherever a crowd sits, in whatever numbers, and
+/// however fast it comes back, it displaces itself, and not a signer on its way past it.
+fn first_of_the_largest_crowd(oldest_first: &[Awaited]) -> Option<usize> {
+    let crowd = |at: &Awaited| oldest_first.iter().filter(|one| *one == at).count();
+    let largest = [Awaited::Hello, Awaited::Hail, Awaited::Http]
+        .into_iter()
+        .max_by_key(crowd)?;
+    oldest_first.iter().position(|one| *one == largest)
+}
+
 /// Waits until each of `sessions` has left, `limit` at most.
 pub(super) fn farewell(mut sessions: Vec<Session<TcpStream>>, limit: Duration) {
     let clock = SystemClock;
@@ -387,5 +384,27 @@ pub(super) fn farewell(mut sessions: Vec<Session<TcpStream>>, limit: Duration) {
             return;
         }
         clock.sleep(PAUSE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_of_the_largest_crowd_makes_room() {
+        use Awaited::{Hail, Hello, Http};
+        for (oldest_first, expected) in [
+            (&[][..], None),
+            (&[Http], Some(0)),
+            (&[Hello, Hail, Http, Http], Some(2)),
+            (&[Http, Hail, Hail, Hello], Some(1)),
+            (&[Http, Hail, Hello, Hello], Some(2)),
+            // Whoever has come least far, where crowds are alike.
+            (&[Hello, Hail, Http], Some(2)),
+            (&[Hello, Hail, Hello, Hail], Some(1)),
+        ] {
+            assert_eq!(first_of_the_largest_crowd(oldest_first), expected);
+        }
     }
 }

@@ -2,23 +2,33 @@
 
 mod config;
 mod rogue;
+mod serving;
 mod signing;
 mod strangers;
 
+use std::fs::File;
 use std::net::TcpStream;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::config::{Config, Connection, Policy};
+use super::answer::{Desk, Step};
+use super::config::{Config, Connection};
 use super::dial::DialError;
-use super::run::{Until, run};
+use super::key::Key;
+use super::policy::Policy;
+use super::run::{Until, World, run};
 use super::session::{Event, Session};
+use super::signing_log::SigningLog;
+use super::stop::Stop;
 use crate::clock::SystemClock;
 use crate::error::Exit;
 use crate::napu::Napu;
 use crate::ndau::{Issue, PrivateKey, PublicKey, Signature};
 use crate::signer::message::{FromSigner, SignTx, ToSigner};
 use crate::signer::{Context, Error, Identity, Listener, Outcome, Request, Signed};
+use crate::state::HostDisk;
 
 const LONG: Duration = Duration::from_secs(30);
 const SHORT: Duration = Duration::from_millis(400);
@@ -71,13 +81,43 @@ fn service(listener: &Listener<'_>, client: u8, keys: &[u8]) -> Config {
             url: listener.url().parse().unwrap(),
             server_key: server().public().clone(),
         }],
-        keys: keys.iter().map(|seed| key(*seed)).collect(),
+        keys: keys.iter().map(|seed| key(*seed).into()).collect(),
         policy: Policy::default(),
+        log: PathBuf::new(),
     }
 }
 
+/// Waits for the request of `session`, and answers it as a service does.
+fn answer(session: &mut Session, config: &Config) -> FromSigner {
+    let folder = tempfile::tempdir().unwrap();
+    let log = SigningLog::open(&HostDisk, &folder.path().join("log"), 0).unwrap();
+    let stop = Stop::default();
+    let mut desk = Desk::new(config, log, &SystemClock, &stop);
+    let request = next_request(session);
+    match desk.receive(&config.connections[0], request) {
+        Step::Answer(answer) => {
+            session.answer(&answer);
+            answer
+        }
+        Step::Ask(asked) => panic!("{asked:?}"),
+    }
+}
+
+/// Runs a service with a signing log of its own, and nobody at the terminal.
+fn serve(config: &Config, until: Until) -> Exit {
+    let folder = tempfile::tempdir().unwrap();
+    let log = SigningLog::open(&HostDisk, &folder.path().join("log"), 0).unwrap();
+    let nobody = File::open("/dev/null").unwrap();
+    let world = World {
+        clock: &SystemClock,
+        stop: &Stop::default(),
+        input: nobody.as_fd(),
+    };
+    run(config, log, world, until)
+}
+
 fn dial(config: &Config) -> Result<Session, DialError> {
-    Session::dial(config, &config.connections[0])
+    Session::dial(config, &config.connections[0], &Stop::default())
 }
 
 /// The next message; `None` when the connection is over.

@@ -134,7 +134,7 @@ fn a_wrong_signature_does_not_end_the_wait() {
         });
         let honest = scope.spawn(move || {
             rogue.join().unwrap();
-            run(&honest, &SystemClock, Until::OneSession)
+            serve(&honest, Until::OneSession)
         });
         let request = request(&[10], 1);
         let signed = collect(listener, &request, LONG).unwrap();
@@ -159,7 +159,7 @@ fn a_silent_signer_delays_no_other() {
         });
         scope.spawn(move || {
             was_asked.recv().unwrap();
-            run(&honest, &SystemClock, Until::OneSession)
+            serve(&honest, Until::OneSession)
         });
         let request = request(&[10], 1);
         let start = Instant::now();

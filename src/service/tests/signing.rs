@@ -11,7 +11,7 @@ fn a_request_is_signed_and_its_outcome_told() {
         let listener = listen(&server, &[1]);
         let config = service(&listener, 1, &[10, 11]);
         thread::scope(|scope| {
-            let signer = scope.spawn(|| run(&config, &SystemClock, Until::OneSession));
+            let signer = scope.spawn(|| serve(&config, Until::OneSession));
             let request = request(&[10], 1);
             let signed = collect(listener, &request, LONG).unwrap();
             assert_eq!(signed.verified().len(), 1);
@@ -30,7 +30,7 @@ fn a_failed_outcome_is_no_end_for_the_service() {
     let config = service(&listener, 1, &[10]);
     let endpoint = listener.url().parse().unwrap();
     thread::scope(|scope| {
-        let signer = scope.spawn(|| run(&config, &SystemClock, Until::OneSession));
+        let signer = scope.spawn(|| serve(&config, Until::OneSession));
         let request = request(&[10], 1);
         let signed = collect(listener, &request, LONG).unwrap();
         signed.finish(Outcome::Failed, &request.issue.hash());
@@ -49,7 +49,7 @@ fn two_signers_give_the_two_signatures_needed() {
     thread::scope(|scope| {
         let signers = configs
             .each_ref()
-            .map(|config| scope.spawn(|| run(config, &SystemClock, Until::OneSession)));
+            .map(|config| scope.spawn(|| serve(config, Until::OneSession)));
         let request = request(&[10, 11, 12], 2);
         let signed = collect(listener, &request, LONG).unwrap();
         let mut by: Vec<_> = signed
@@ -78,7 +78,7 @@ fn one_service_serves_two_integrations() {
         .extend(service(&other, 1, &[]).connections);
     let request = request(&[10], 1);
     thread::scope(|scope| {
-        let signer = scope.spawn(|| run(&config, &SystemClock, Until::OneSession));
+        let signer = scope.spawn(|| serve(&config, Until::OneSession));
         let waiting = scope.spawn(|| collect(other, &request, LONG).unwrap());
         let signed = collect(one, &request, LONG).unwrap();
         let also = waiting.join().unwrap();
@@ -95,7 +95,7 @@ fn a_refusal_ends_both_sides_at_once_with_its_reason() {
     let mut config = service(&listener, 1, &[10]);
     config.policy.max_issue_per_tx = Napu::new(1);
     thread::scope(|scope| {
-        let signer = scope.spawn(|| run(&config, &SystemClock, Until::OneSession));
+        let signer = scope.spawn(|| serve(&config, Until::OneSession));
         let start = Instant::now();
         let error = collect(listener, &request(&[10], 1), LONG).unwrap_err();
         assert!(start.elapsed() < LONG / 2);
@@ -121,13 +121,14 @@ fn another_signer_may_sign_what_one_refused() {
         let (said_no, told) = std::sync::mpsc::channel();
         scope.spawn(move || {
             let mut session = dial(&refusing).unwrap();
-            while session.look(&refusing, "test") != Event::Refused {}
+            let said = answer(&mut session, &refusing);
+            assert!(matches!(said, FromSigner::Refused { .. }), "{said:?}");
             said_no.send(()).unwrap();
-            while session.look(&refusing, "test") == Event::Quiet {}
+            while session.look("test") == Event::Quiet {}
         });
         let signer = scope.spawn(move || {
             told.recv().unwrap();
-            run(&signing, &SystemClock, Until::OneSession)
+            serve(&signing, Until::OneSession)
         });
         let request = request(&[10, 11], 1);
         let signed = collect(listener, &request, LONG).unwrap();
@@ -158,7 +159,8 @@ fn fewer_keys_than_needed_are_refused_at_once() {
     thread::scope(|scope| {
         scope.spawn(|| {
             let mut session = dial(&config).unwrap();
-            while !matches!(session.look(&config, "test"), Event::Done(Outcome::Failed)) {}
+            answer(&mut session, &config);
+            while session.look("test") != Event::Done(Outcome::Failed) {}
         });
         let error = collect(listener, &request(&[10, 11], 2), LONG).unwrap_err();
         assert!(
@@ -212,7 +214,7 @@ fn taking_leave_ends_in_time() {
         let (finished, told) = std::sync::mpsc::channel();
         scope.spawn(move || {
             let mut session = dial(&config).unwrap();
-            while session.look(&config, "test") != Event::Signed {}
+            answer(&mut session, &config);
             told.recv().unwrap();
         });
         let request = request(&[10], 1);
