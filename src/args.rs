@@ -55,6 +55,12 @@ pub enum Command {
     Status(Status),
     /// What needs a person.
     Resolve(Resolve),
+    /// The whole ledger.
+    History(History),
+    /// The exchange's answers on file.
+    Export(Export),
+    /// Whether sales, ledger and chain agree.
+    Audit(Audit),
 }
 
 /// Write what is missing, and overwrite nothing: a commented bitmart/issuer.toml, the identity that this side shows
@@ -139,6 +145,55 @@ pub struct Resolve {
     /// your reason, for the ledger
     #[argh(option, default = "String::new()")]
     pub why: String,
+}
+
+/// Show the whole ledger, oldest line first, without asking anyone.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "history")]
+pub struct History {
+    /// the configuration (default: bitmart/issuer.toml)
+    #[argh(option, default = "default_config()")]
+    pub config: PathBuf,
+    /// print each line as one JSON object, with its trades
+    #[argh(switch)]
+    pub json: bool,
+    /// print one row a trade, as CSV; decisions have none
+    #[argh(switch)]
+    pub csv: bool,
+}
+
+/// Save everything that the exchange still shows of the account into a new file: its answers as they came, without any
+/// credential. `audit --from` reads it when the exchange is gone.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "export")]
+pub struct Export {
+    /// the configuration (default: bitmart/issuer.toml)
+    #[argh(option, default = "default_config()")]
+    pub config: PathBuf,
+    /// the file, which must not be there yet
+    #[argh(positional)]
+    pub file: PathBuf,
+}
+
+/// Show whether what was sold, what the ledger says was issued and what the chain holds agree, napu for napu, or where they
+/// do not. Changes nothing, and needs no signing service.
+#[derive(FromArgs, Debug)]
+#[argh(
+    subcommand,
+    name = "audit",
+    note = "Exits 0 when they agree: what is not issued yet, and what is older than the exchange shows, is told apart and             is no difference. Exits 65 when they do not.",
+    note = "--from reads the sales from a file: what `{command_name}` finds in an export of `bitmart-issuer export`, or in             the list of trades that the exchange's web site gives as CSV. Then no API key is needed."
+)]
+pub struct Audit {
+    /// the configuration (default: bitmart/issuer.toml)
+    #[argh(option, default = "default_config()")]
+    pub config: PathBuf,
+    /// print it as one JSON object on one line
+    #[argh(switch)]
+    pub json: bool,
+    /// an export or a list of trades, in place of the exchange
+    #[argh(option)]
+    pub from: Option<PathBuf>,
 }
 
 fn default_config() -> PathBuf {

@@ -6,14 +6,15 @@ use std::fmt::Write;
 use std::io;
 use std::path::PathBuf;
 
+use crate::clock::utc;
 use crate::exchange;
 use crate::exchange::TradeId;
 use crate::napu::Napu;
 use crate::ndau::issue::SignatureError;
 use crate::ndau::{Address, PublicKey, TxHash, client};
-use crate::resolve::Match;
+use crate::resolve::Issued;
 use crate::settle::Doubt;
-use crate::{config, sales, signer, state};
+use crate::{audit, config, sales, signer, state};
 
 /// Why a command did not do what it was to do.
 #[derive(Debug)]
@@ -87,8 +88,15 @@ pub enum Error {
         /// By which `Issue`.
         hash: TxHash,
     },
-    /// The folder has never run, and what it would issue looks issued already.
-    IssuedPerhaps(Box<Match>),
+    /// The folder has never run, and the account has issued since it starts.
+    IssuedSince(Box<Issued>),
+    /// The node does not show which transaction has the account's sequence.
+    IndexBehind {
+        /// The node.
+        node: String,
+        /// The sequence.
+        sequence: u64,
+    },
     /// The chain, before anything was submitted.
     Chain(client::Error),
     /// The node has not got the block of our last `Issue`.
@@ -179,6 +187,36 @@ pub enum Error {
     Signatures(SignatureError),
     /// Submitted, and not to be seen what became of it.
     InDoubt(Box<Doubtful>),
+    /// An export, while it was written or read.
+    Recorded(exchange::RecordError),
+    /// A list of trades.
+    List(audit::ListError),
+    /// The export is of another pair.
+    OtherExport {
+        /// The export.
+        path: PathBuf,
+        /// Its pair.
+        found: String,
+        /// The configuration's.
+        expected: String,
+    },
+    /// A file cannot be read.
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// There is a file already where one was to be written.
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Sales, ledger and chain do not agree.
+    Differences {
+        /// In how many points.
+        count: usize,
+    },
     /// What was to be decided is not, or no longer, one of the choices that there are.
     NotAChoice {
         /// What was typed.
@@ -240,9 +278,12 @@ impl Error {
             | Error::KeyCount { .. }
             | Error::OtherNetwork { .. }
             | Error::OtherIssuer { .. } => Exit::Config,
-            Error::FromNeeded { .. } | Error::NotAChoice { .. } | Error::Unsigned { .. } => {
-                Exit::Usage
-            }
+            Error::FromNeeded { .. }
+            | Error::NotAChoice { .. }
+            | Error::Unsigned { .. }
+            | Error::Exists { .. }
+            | Error::Read { .. } => Exit::Usage,
+            Error::Recorded(error) => error.exit(),
             Error::Write { .. } => Exit::Disk,
             Error::State(error) | Error::NotWrittenDown { source: error, .. } => error.exit(),
             Error::Exchange(error) => error.exit(),
@@ -254,12 +295,16 @@ impl Error {
             | Error::Unaccounted { .. }
             | Error::LedgerOverflows
             | Error::IssuedBefore { .. }
-            | Error::IssuedPerhaps(_)
+            | Error::IssuedSince(_)
+            | Error::List(_)
+            | Error::OtherExport { .. }
+            | Error::Differences { .. }
             | Error::SequenceBelow { .. }
             | Error::NoFreeHash { .. }
             | Error::NoIssue(_) => Exit::BadData,
             Error::NodeBehind { .. }
             | Error::IssuedBehind { .. }
+            | Error::IndexBehind { .. }
             | Error::NotSent { .. }
             | Error::Overtaken { .. } => Exit::Unavailable,
             Error::NotReleased { .. }
@@ -326,17 +371,37 @@ impl fmt::Display for Error {
                 "{trade} is new to the cursor, but the ledger says that {hash} issued it: cursor.json is older than \
                  ledger.jsonl; bring both back from the same moment"
             ),
-            Error::IssuedPerhaps(found) => write!(
+            Error::IssuedSince(found) => {
+                write!(
+                    f,
+                    "this folder has never run, and the account has issued {} ndau since {}; ",
+                    found.sum,
+                    utc(found.since_ms)
+                )?;
+                if let Some(alike) = &found.like_sales {
+                    write!(
+                        f,
+                        "{} of {} ndau in block {} is exactly the sales from {} to {}: they seem issued already; ",
+                        alike.issue.hash(),
+                        alike.issue.quantity(),
+                        alike.height,
+                        alike.first.id,
+                        alike.last.id
+                    )?;
+                }
+                let last = found.like_sales.as_ref().map(|alike| alike.last.id.trade);
+                write!(
+                    f,
+                    "if it was for this account's sales, remove state/cursor.json, and run `bitmart-issuer init --from {}`; if \
+                     it was for others', say so with `bitmart-issuer resolve`",
+                    last.map_or("<the last trade that was issued>".to_owned(), |last| last
+                        .to_string())
+                )
+            }
+            Error::IndexBehind { node, sequence } => write!(
                 f,
-                "this folder has never run, and the Issue {} of {} ndau in block {} is exactly its sales from {} to {}: they \
-                 seem issued already; remove state/cursor.json, and run `bitmart-issuer init --from {}`, or that of the last \
-                 trade that was issued; if it was for other sales, say so with `bitmart-issuer resolve`",
-                found.issue.hash(),
-                found.issue.quantity(),
-                found.height,
-                found.first.id,
-                found.last.id,
-                found.last.id.trade
+                "the account's sequence is {sequence}, and {node} does not show which transaction has it: its index is \
+                 behind, or was lost; if that stays so, put another node in ndau.api"
             ),
             Error::Chain(_) => f.write_str("the chain"),
             Error::NodeBehind {
@@ -426,6 +491,28 @@ impl fmt::Display for Error {
                     Why::Chain(_) => f.write_str("the next run settles it"),
                 }
             }
+            Error::Recorded(_) => f.write_str("the export"),
+            Error::List(_) => f.write_str("nothing was compared"),
+            Error::OtherExport {
+                path,
+                found,
+                expected,
+            } => write!(
+                f,
+                "{} is of {found}, the configuration is for {expected}",
+                path.display()
+            ),
+            Error::Read { path, .. } => write!(f, "cannot read {}", path.display()),
+            Error::Exists { path } => write!(
+                f,
+                "{} is there already, and nothing is overwritten: name another file",
+                path.display()
+            ),
+            Error::Differences { count } => write!(
+                f,
+                "sales, ledger and chain do not agree: the audit names {}; a person has to look",
+                crate::report::counted(*count, "difference")
+            ),
             Error::NotAChoice { typed, choices } => write!(
                 f,
                 "{typed:?} is none of the choices that there are now ({}); nothing was decided; look again with \
@@ -456,7 +543,9 @@ impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
             Error::Config(source) => Some(source),
-            Error::Write { source, .. } => Some(source),
+            Error::Write { source, .. } | Error::Read { source, .. } => Some(source),
+            Error::Recorded(source) => Some(source),
+            Error::List(source) => Some(source),
             Error::State(source) | Error::NotWrittenDown { source, .. } => Some(source),
             Error::Exchange(source) => Some(source),
             Error::Sales(source) => Some(source),
@@ -476,7 +565,7 @@ impl StdError for Error {
             | Error::HistoryWithoutCursor { .. }
             | Error::LedgerOverflows
             | Error::IssuedBefore { .. }
-            | Error::IssuedPerhaps(_)
+            | Error::IssuedSince(_)
             | Error::NodeBehind { .. }
             | Error::SequenceBelow { .. }
             | Error::NotReleased { .. }
@@ -486,8 +575,12 @@ impl StdError for Error {
             | Error::OtherIssuer { .. }
             | Error::Unaccounted { .. }
             | Error::IssuedBehind { .. }
+            | Error::IndexBehind { .. }
             | Error::NotSent { .. }
             | Error::RefusedByChain { .. }
+            | Error::OtherExport { .. }
+            | Error::Exists { .. }
+            | Error::Differences { .. }
             | Error::NotAChoice { .. }
             | Error::Unsigned { .. }
             | Error::Bug(_)
@@ -511,6 +604,15 @@ impl From<state::Error> for Error {
 impl From<exchange::Error> for Error {
     fn from(error: exchange::Error) -> Self {
         Error::Exchange(error)
+    }
+}
+
+impl From<exchange::RecordError> for Error {
+    fn from(error: exchange::RecordError) -> Self {
+        match error {
+            exchange::RecordError::Fetch(error) => Error::Exchange(error),
+            error => Error::Recorded(error),
+        }
     }
 }
 

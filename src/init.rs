@@ -88,7 +88,7 @@ pub fn init(
 }
 
 /// Writes a file that is not there yet, durably and whole; `false` if it is there.
-fn write_new(path: &Path, mode: u32, bytes: &[u8]) -> Result<bool, Error> {
+pub(crate) fn write_new(path: &Path, mode: u32, bytes: &[u8]) -> Result<bool, Error> {
     let failed = |source| Error::Write {
         path: path.to_owned(),
         source,

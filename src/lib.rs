@@ -15,6 +15,8 @@
 //! signer/     the issuing side of the signing protocol: gives out verified signatures only
 //! service/    the other side, `ndau-signer`; the issuing side never imports it
 //!
+//! audit/      shows that sales, ledger and chain agree, or where they do not
+//! export      the exchange's answers on file   history  the whole ledger
 //! init        writes what is missing        status   what is known offline
 //! report      what a run did, for people and programs
 //! args        the command line as typed     config   the settings, checked
@@ -30,12 +32,15 @@
 //! stream under the signing protocol.
 
 pub mod args;
+pub mod audit;
 pub mod clock;
 pub mod config;
 #[cfg(test)]
 mod documented;
 pub mod error;
 pub mod exchange;
+pub mod export;
+pub mod history;
 #[cfg(any(test, fuzzing))]
 pub mod hostile;
 pub mod http;

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use bitmart_issuer::args::{Args, Command, Init, Resolve, Run, Status};
+use bitmart_issuer::args::{Args, Audit, Command, Export, History, Init, Resolve, Run, Status};
 use bitmart_issuer::clock::SystemClock;
 use bitmart_issuer::config::Config;
 use bitmart_issuer::error::{Error, Exit};
@@ -13,7 +13,7 @@ use bitmart_issuer::run::{Resolved, Typed, World, dry_run, resolve, run};
 use bitmart_issuer::signer::Callers;
 use bitmart_issuer::state::HostDisk;
 use bitmart_issuer::terminal::{self, tell};
-use bitmart_issuer::{init, logging, status};
+use bitmart_issuer::{audit, export, history, init, logging, status};
 
 const PROGRAM: &str = "bitmart-issuer";
 
@@ -36,12 +36,15 @@ fn command() -> Exit {
     match args.command {
         None => terminal::usage(
             PROGRAM,
-            "one of `init`, `run`, `status` and `resolve` is needed",
+            "one of `init`, `run`, `status`, `resolve`, `history`, `export` and `audit` is needed",
         ),
         Some(Command::Init(args)) => set_up(&args),
         Some(Command::Run(args)) => run_once(&args),
         Some(Command::Status(args)) => show(&args),
         Some(Command::Resolve(args)) => decide(&args),
+        Some(Command::History(args)) => recount(&args),
+        Some(Command::Export(args)) => save(&args),
+        Some(Command::Audit(args)) => compare(&args),
     }
 }
 
@@ -123,6 +126,64 @@ fn decide(args: &Resolve) -> Exit {
             format!("decided, and recorded in the ledger: {verdict}; {next}"),
         ),
         Err(error) => fail(&error),
+    }
+}
+
+fn recount(args: &History) -> Exit {
+    if args.json && args.csv {
+        return terminal::usage(PROGRAM, "it is either --json or --csv");
+    }
+    let config = Config::load(&args.config).map_err(Error::Config);
+    let history = match config.and_then(|config| history::history(&config, &HostDisk)) {
+        Ok(history) => history,
+        Err(error) => return fail(&error),
+    };
+    let lines = match (args.json, args.csv) {
+        (true, _) => history.json(),
+        (_, true) => history.csv(),
+        _ => history.to_string(),
+    };
+    match lines.strip_suffix('\n') {
+        Some(lines) => terminal::print(PROGRAM, lines),
+        // An empty line would be none of the ledger's.
+        None => Exit::Done,
+    }
+}
+
+fn save(args: &Export) -> Exit {
+    let config = Config::load(&args.config).map_err(Error::Config);
+    let exported = config.and_then(|config| {
+        export::export(
+            &config,
+            &UreqHttp::new(),
+            &HostDisk,
+            &SystemClock,
+            &args.file,
+        )
+    });
+    match exported {
+        Ok(exported) => terminal::print(PROGRAM, exported.to_string().trim_end()),
+        Err(error) => fail(&error),
+    }
+}
+
+fn compare(args: &Audit) -> Exit {
+    let (http, from) = (UreqHttp::new(), args.from.as_deref());
+    let config = Config::load(&args.config).map_err(Error::Config);
+    let audit =
+        config.and_then(|config| audit::audit(&config, &http, &HostDisk, &SystemClock, from));
+    let audit = match audit {
+        Ok(audit) => audit,
+        Err(error) => return fail(&error),
+    };
+    let printed = if args.json {
+        terminal::print(PROGRAM, audit.json())
+    } else {
+        terminal::print(PROGRAM, audit.to_string().trim_end())
+    };
+    match audit.differences().len() {
+        0 => printed,
+        count => fail(&Error::Differences { count }),
     }
 }
 

@@ -156,6 +156,18 @@ impl Key {
         })
     }
 
+    /// A key without credentials, for answers that came before.
+    pub(super) fn that_opens_nothing(endpoint: &str, api: Dialect) -> Key {
+        let nothing = || Secret::new("none".to_owned());
+        Key {
+            access: nothing(),
+            secret: nothing(),
+            memo: nothing(),
+            endpoint: endpoint.to_owned(),
+            api: Some(api),
+        }
+    }
+
     /// What an account's key can be recognised by without knowing it: the first 16 hex digits of the SHA-256 of its
     /// access key.
     pub fn fingerprint(&self) -> String {

@@ -5,7 +5,8 @@
 //! [`Key`] is the account's key file (`endpoint` reads the address in it), [`Client`] asks, [`History`] is the answer.
 //! Inside, `session` sends (pace, repeats, clock), `class` judges answers and `failure` is one that was no answer, `wire`
 //! reads their JSON field by `field`, `v4` and `v2` know what to ask in each dialect, `auth` signs it, and `found` counts
-//! each trade once. Nothing of BitMart's JSON leaves this room.
+//! each trade once. `record` keeps answers for the time when nobody answers any more. Nothing of BitMart's JSON leaves
+//! this room but into that file.
 
 mod auth;
 pub(crate) mod class;
@@ -16,6 +17,7 @@ mod failure;
 mod field;
 mod found;
 mod key;
+mod record;
 mod session;
 mod v2;
 mod v4;
@@ -34,6 +36,7 @@ pub use client::Client;
 pub use error::Error;
 pub use failure::Said;
 pub use key::{Key, KeyError};
+pub use record::{RecordError, Recording};
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
@@ -137,4 +140,15 @@ pub struct History {
     pub dialect: Dialect,
     /// The run's now; by the exchange's clock (half a second into the past) if ours had to be corrected.
     pub now_ms: u64,
+}
+
+impl History {
+    /// From when on nothing is missing, if everything was wanted. What is shown proves that what came after it is, too.
+    pub fn complete_from_ms(&self) -> u64 {
+        let oldest = self.trades.first().map_or(u64::MAX, |trade| trade.time_ms);
+        match self.dialect {
+            Dialect::V2 => 0,
+            Dialect::V4 => oldest.min(self.now_ms.saturating_sub(v4::KEPT_FOR_CERTAIN_MS)),
+        }
+    }
 }

@@ -16,7 +16,7 @@ use crate::http::{self, Http, Request, Response};
 
 /// The limit is 12 requests in 2 s. One less in a little more leaves room for what the network does to their spacing.
 const BURST: usize = 11;
-const BURST_SPAN: Duration = Duration::from_millis(2100);
+pub(super) const BURST_SPAN: Duration = Duration::from_millis(2100);
 /// The pauses before the second and the third try.
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(2)];
 /// How often we wait because the exchange says that we ask too much, and at most how long. The documented window is 2 s.
@@ -32,7 +32,7 @@ const WITHIN: Duration = Duration::from_secs(15);
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Real keys have 32 characters and more. What is much shorter would be found in innocent words.
-const SHORTEST_CREDENTIAL: usize = 8;
+pub(super) const SHORTEST_CREDENTIAL: usize = 8;
 
 /// No honest history takes as many; at five a second they are an hour.
 const MOST_REQUESTS: u64 = 20_000;

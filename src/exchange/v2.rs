@@ -19,6 +19,8 @@ use crate::secret::Secret;
 
 /// The most that the server allows since December 2019.
 pub(super) const LIMIT: usize = 50;
+/// Where tokens are given out.
+pub(super) const AUTHENTICATION: &str = "/v2/authentication";
 /// A token that lasts less than this is not used any more.
 const MARGIN_MS: u64 = 5000;
 /// How far a trade may lie ahead of our clock: the exchange accepts time stamps that are off by as much.
@@ -379,7 +381,7 @@ impl Reader<'_, '_> {
                 "Content-Type",
                 "application/x-www-form-urlencoded".to_owned(),
             )];
-            session.request("/v2/authentication", headers, Some(body.into_bytes()))
+            session.request(AUTHENTICATION, headers, Some(body.into_bytes()))
         })?;
         let token = wire::v2_token(&response.body);
         response.body.zeroize();

@@ -30,7 +30,7 @@ const STEP_MS: u64 = 7 * DAY_MS - 1;
 /// further back may be refused or silently clipped.
 const BEGINNING_MS: u64 = 13 * STEP_MS;
 /// Older than this, a window may reach over the edge of what is kept.
-const KEPT_FOR_CERTAIN_MS: u64 = 85 * DAY_MS;
+pub(super) const KEPT_FOR_CERTAIN_MS: u64 = 85 * DAY_MS;
 
 /// 'Out of query time range'.
 const OUT_OF_RANGE: i64 = 50041;

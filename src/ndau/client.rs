@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::address::Address;
 use super::issue::{Issue, SignedIssue};
-use super::wire::{self, Account, Detail, Move, Prevalidation, Status, Submission, Totals};
+use super::wire::{
+    self, Account, Detail, Move, Prevalidation, Standing, Status, Submission, Totals,
+};
 use crate::error::Exit;
 use crate::http::{self, Http, Request, Response};
 
@@ -174,9 +176,12 @@ impl<'a> Node<'a> {
             let page = self.history(address, after)?;
             let full = page.len() >= wire::HISTORY_ITEMS;
             let last = page.last().map_or(after, |one| one.height);
+            // Only the last page can have ended in a block that this one begins with.
+            let last_page = moves.len().saturating_sub(wire::HISTORY_ITEMS);
+            let known = moves.get(last_page..).unwrap_or(&moves);
             let new: Vec<_> = page
                 .into_iter()
-                .filter(|one| one.height > height && !moves.contains(one))
+                .filter(|one| one.height > height && !known.contains(one))
                 .collect();
             if full && (new.is_empty() || last <= after.saturating_add(1)) {
                 let what = format!("more than {} of them in one block", wire::HISTORY_ITEMS);
@@ -202,8 +207,8 @@ impl<'a> Node<'a> {
         self.get(&path, "the account's history", wire::history)
     }
 
-    /// The block and, if it is an `Issue` and its body is its own, the `Issue` of an applied transaction.
-    pub fn standing(&self, hash: &str) -> Result<Option<(u64, Option<Issue>)>, Error> {
+    /// What the index holds under a hash of which nothing more is known.
+    pub fn standing(&self, hash: &str) -> Result<Option<Standing>, Error> {
         let path = format!("/transaction/detail/{hash}");
         self.get(&path, "a transaction", |response| {
             wire::standing(response, hash)

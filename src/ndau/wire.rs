@@ -373,10 +373,19 @@ pub fn detail(response: &Response, issue: &Issue) -> Result<Option<Detail>, Erro
     }))
 }
 
-/// GET /transaction/detail/:hash, asked about a hash of which nothing more is known: the block, and the `Issue` if it is
-/// one. Since the numbers must give the hash, a neighbour's body is never taken for it; then, as for every other type, it
-/// is `None`.
-pub fn standing(response: &Response, hash: &str) -> Result<Option<(u64, Option<Issue>)>, Error> {
+/// An applied transaction of which no more than the hash was known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// The block.
+    pub height: u64,
+    /// The `Issue`, if it is one. Since the numbers must give the hash, a neighbour's body is never taken for it.
+    pub issue: Option<Issue>,
+    /// The sequence that the body shows: of an `Issue` only its own, of another type perhaps a neighbour's.
+    pub sequence: Option<u64>,
+}
+
+/// GET /transaction/detail/:hash, asked about a hash of which nothing more is known.
+pub fn standing(response: &Response, hash: &str) -> Result<Option<Standing>, Error> {
     let Some(detail) = read::<Option<WireDetail>>(response, &[200])? else {
         return Ok(None);
     };
@@ -387,13 +396,22 @@ pub fn standing(response: &Response, hash: &str) -> Result<Option<(u64, Option<I
         ));
     }
     let field = |name: &str| detail.tx_data.get(name).and_then(serde_json::Value::as_u64);
-    let numbers = (detail.tx_type == "Issue")
+    let is_issue = detail.tx_type == "Issue";
+    let numbers = is_issue
         .then(|| Some((Napu::new(field("qty")?)?, field("sequence")?)))
         .flatten();
     let issue = numbers
         .and_then(|(quantity, sequence)| Issue::new(quantity, sequence).ok())
         .filter(|issue| issue.hash().as_str() == hash);
-    Ok(Some((detail.block_height, issue)))
+    Ok(Some(Standing {
+        height: detail.block_height,
+        issue,
+        sequence: match issue {
+            Some(issue) => Some(issue.sequence()),
+            None if is_issue => None,
+            None => field("sequence"),
+        },
+    }))
 }
 
 /// GET /block/transactions/:height: the hashes of all transactions of a block, those that failed in it included.
@@ -627,10 +645,11 @@ mod tests {
                     };
                     assert!(detail(&response, &ours).unwrap().is_some(), "{name}");
                     // Unless it is another type with the same numbers.
-                    let (height, issue) = standing(&response, hash).unwrap().unwrap();
-                    assert_eq!(height, answer["BlockHeight"], "{name}");
+                    let found = standing(&response, hash).unwrap().unwrap();
+                    assert_eq!(found.height, answer["BlockHeight"], "{name}");
+                    assert_eq!(found.sequence, Some(ours.sequence()), "{name}");
                     let expected = (answer["TxType"] == "Issue").then_some(ours);
-                    assert_eq!(issue, expected, "{name}");
+                    assert_eq!(found.issue, expected, "{name}");
                 }
             } else if path.starts_with("/block/transactions/") {
                 let hashes = block(&response).unwrap();

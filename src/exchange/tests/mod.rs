@@ -1,6 +1,7 @@
 //! The client against recorded answers, and against an exchange that is in turn everything the real one may be.
 
 mod fake;
+mod record;
 mod recorded;
 mod refusals;
 mod v2;
