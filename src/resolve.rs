@@ -153,6 +153,25 @@ pub struct Match {
     pub last: Sale,
 }
 
+/// Whether `issue` is of exactly so much as the newest of `sales`, oldest first: then it issued the last of them.
+pub fn issued_the_last(issue: &Issue, sales: &[Sale]) -> bool {
+    let newest_first: Vec<Sale> = sales.iter().rev().copied().collect();
+    covered(&newest_first, issue.quantity()).is_some()
+}
+
+/// What the account has issued since a folder that has never run starts to issue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Issued {
+    /// Since when, in milliseconds since the epoch.
+    pub since_ms: u64,
+    /// Each, oldest first, with its block.
+    pub issues: Vec<(Issue, u64)>,
+    /// All of it.
+    pub sum: Napu,
+    /// The newest that looks like some of the sales.
+    pub like_sales: Option<Match>,
+}
+
 /// The newest of `issues`, with their blocks, that is of exactly so much as some of `sales`, oldest first, that come one
 /// after the other: these seem to be issued already.
 pub fn issued_perhaps(issues: &[(Issue, u64)], sales: &[Sale]) -> Option<Match> {

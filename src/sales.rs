@@ -16,7 +16,7 @@ use crate::ndau::Address;
 pub const LOOK_BACK_MS: u64 = 6 * 24 * 60 * 60 * 1000;
 
 /// How far clocks may disagree from one run to the next.
-const CLOCK_TOLERANCE_MS: u64 = 60_000;
+pub const CLOCK_TOLERANCE_MS: u64 = 60_000;
 
 /// However old, so many of the newest decided trades are remembered: they prove that a new API key is of the same
 /// account.
@@ -175,6 +175,8 @@ pub struct Picked {
     pub waiting: usize,
     /// Sales left for the next batch because this one would be more than all the ndau there can be.
     pub left: Vec<Sale>,
+    /// The sales up to the start, oldest first, as far as they are shown: not ours to issue.
+    pub before: Vec<Sale>,
 }
 
 /// Why trades cannot be told apart into issued and not.
@@ -317,7 +319,7 @@ impl Cursor {
 }
 
 /// Whether a trade of `time_ms` is young enough for a cursor at `cursor_ms` to look for it.
-fn behind(time_ms: u64, cursor_ms: u64) -> bool {
+pub(crate) fn behind(time_ms: u64, cursor_ms: u64) -> bool {
     time_ms > cursor_ms.saturating_sub(LOOK_BACK_MS)
 }
 
@@ -382,21 +384,22 @@ pub fn pick(
         })
         .filter(|trade| !decided.contains(&trade.id))
         .collect();
+    let mut before: Vec<Sale> = history
+        .trades
+        .iter()
+        .filter(|trade| !counts(start, history.dialect, trade))
+        .filter_map(sale)
+        .collect();
+    before.sort_unstable();
     let (settled, waiting): (Vec<&Trade>, Vec<&Trade>) =
         new.into_iter().partition(|trade| trade.time_ms <= horizon);
 
     let mut others = Vec::new();
     let mut sales: Vec<Sale> = Vec::new();
     for trade in &settled {
-        match trade.side {
-            Side::Sell { quantity } if !quantity.is_zero() => {
-                sales.push(Sale {
-                    time_ms: trade.time_ms,
-                    id: trade.id,
-                    quantity,
-                });
-            }
-            Side::Sell { .. } | Side::Buy => others.push(seen(trade)),
+        match sale(trade) {
+            Some(sale) => sales.push(sale),
+            None => others.push(seen(trade)),
         }
     }
     sales.sort_unstable();
@@ -437,7 +440,19 @@ pub fn pick(
         trades,
         waiting: waiting.len(),
         left,
+        before,
     })
+}
+
+fn sale(trade: &Trade) -> Option<Sale> {
+    match trade.side {
+        Side::Sell { quantity } if !quantity.is_zero() => Some(Sale {
+            time_ms: trade.time_ms,
+            id: trade.id,
+            quantity,
+        }),
+        Side::Sell { .. } | Side::Buy => None,
+    }
 }
 
 fn seen(trade: &Trade) -> Seen {
@@ -449,7 +464,7 @@ fn seen(trade: &Trade) -> Seen {
 
 /// The start with the time of its trade, if it is a trade. In v2, where times are whole seconds, ids tell which came
 /// first; in v4 they do not, so the trade must be alone at its millisecond.
-fn find_start(start: Start, history: &History) -> Result<Start, Error> {
+pub(crate) fn find_start(start: Start, history: &History) -> Result<Start, Error> {
     let Start::Trade(trade) = start else {
         return Ok(start);
     };
@@ -475,7 +490,7 @@ fn find_start(start: Start, history: &History) -> Result<Start, Error> {
 }
 
 /// Whether a trade is after the start.
-fn counts(start: Start, dialect: Dialect, trade: &Trade) -> bool {
+pub(crate) fn counts(start: Start, dialect: Dialect, trade: &Trade) -> bool {
     match (start, dialect) {
         (Start::Beginning, _) => true,
         (Start::Time(time_ms), _) => trade.time_ms > time_ms,

@@ -7,7 +7,7 @@ use super::{Pass, ROUNDS};
 use crate::error::Error;
 use crate::napu::Napu;
 use crate::ndau::issue::MAX_SIGNATURES;
-use crate::ndau::wire::{Account, Move, Prevalidation, Status, Totals};
+use crate::ndau::wire::{Account, Move, Prevalidation, Standing, Status, Totals};
 use crate::ndau::{Address, Issue, Node, PublicKey};
 use crate::sales::{Batch, Place};
 use crate::settle::{Base, Candidate};
@@ -106,7 +106,16 @@ impl<'a> Chain<'a> {
         }
         let used_by_others = state.at().is_some_and(|at| at.sequence != account.sequence);
         if used_by_others && accounted.is_some() && sole_issuer {
-            totals = caught_up(pass, &node, &address, &mut account, &mut status)?;
+            let since = last.map_or(0, |last| last.height);
+            totals = caught_up(
+                pass,
+                &node,
+                &address,
+                &mut account,
+                &mut status,
+                since,
+                state,
+            )?;
         }
         let (keys, needed) = signing_keys(pass, &account, &address)?;
         let others = urls.iter().filter(|url| *url != node.url());
@@ -149,33 +158,36 @@ impl<'a> Chain<'a> {
         }
     }
 
-    /// The account's `Issue`s in blocks since a moment, in milliseconds since the epoch, oldest first, with their blocks.
-    pub(super) fn issues_since(&self, time_ms: u64) -> Result<Vec<(Issue, u64)>, Error> {
-        self.issues(0, |one| one.time_ms >= time_ms)
+    /// The account's `Issue`s in blocks since a moment, in milliseconds since the epoch, oldest first, with their blocks; and
+    /// whether the index shows all of them. Where it shows none and may be behind, it gets as long as `confirm` says.
+    pub(super) fn issues_since(
+        &self,
+        pass: &Pass,
+        time_ms: u64,
+    ) -> Result<(Vec<(Issue, u64)>, bool), Error> {
+        let (clock, confirm) = (pass.world.clock, pass.config.ndau.confirm);
+        let deadline = clock.instant() + confirm;
+        loop {
+            let (issues, whole) = self.issues(0, |one| one.time_ms >= time_ms)?;
+            if whole || !issues.is_empty() || clock.instant() >= deadline {
+                return Ok((issues, whole));
+            }
+            clock.sleep(PAUSE);
+        }
     }
 
-    /// The account's `Issue`s above `height` that are wanted, oldest first, with their blocks.
+    pub(super) fn index_behind(&self) -> Error {
+        index_behind(&self.node, self.sequence)
+    }
+
+    /// The account's `Issue`s above `height` that are wanted, oldest first, with their blocks; and whether the index shows
+    /// the transaction that has the account's sequence, so that none is missing.
     pub(super) fn issues(
         &self,
         height: u64,
         wanted: impl Fn(&Move) -> bool,
-    ) -> Result<Vec<(Issue, u64)>, Error> {
-        let mut moves = self.node.moves(&self.address, height)?;
-        moves.retain(wanted);
-        let mut issues = Vec::new();
-        for (index, one) in moves.iter().enumerate() {
-            if index % REPORT_EVERY == REPORT_EVERY - 1 {
-                log::info!(
-                    "reading the account's transactions: {index} of {}",
-                    moves.len()
-                );
-            }
-            if let Some((height, Some(issue))) = self.node.standing(&one.hash)? {
-                issues.push((issue, height));
-            }
-        }
-        issues.sort_by_key(|(issue, _)| issue.sequence());
-        Ok(issues)
+    ) -> Result<(Vec<(Issue, u64)>, bool), Error> {
+        issues(&self.node, &self.address, self.sequence, height, wanted)
     }
 
     /// Builds the `Issue` of a batch, with the first sequence that gives it a hash of its own, after asking
@@ -257,37 +269,114 @@ impl<'a> Chain<'a> {
     }
 }
 
+fn index_behind(node: &Node, sequence: u64) -> Error {
+    Error::IndexBehind {
+        node: node.url().to_owned(),
+        sequence,
+    }
+}
+
+/// The `Issue`s of `address` above `height` that are wanted, oldest first, with their blocks; and whether the index shows
+/// the transaction that has the account's `sequence`. If not, it is behind or was lost, and more may be missing.
+fn issues(
+    node: &Node,
+    address: &Address,
+    sequence: u64,
+    height: u64,
+    wanted: impl Fn(&Move) -> bool,
+) -> Result<(Vec<(Issue, u64)>, bool), Error> {
+    let moves = node.moves(address, height)?;
+    let newest = moves.last().map_or(0, |last| last.height);
+    let (mut issues, mut whole, mut unclear) = (Vec::new(), sequence == 0, false);
+    for (index, one) in moves.iter().enumerate() {
+        if index % REPORT_EVERY == REPORT_EVERY - 1 {
+            log::info!(
+                "reading the account's transactions: {index} of {}",
+                moves.len()
+            );
+        }
+        if one.height < newest && !wanted(one) {
+            continue;
+        }
+        let found = node.standing(&one.hash)?;
+        whole |= found.is_some_and(|found| found.sequence == Some(sequence));
+        match found {
+            Some(Standing {
+                height,
+                issue: Some(issue),
+                ..
+            }) if wanted(one) => issues.push((issue, height)),
+            Some(Standing {
+                sequence: Some(_), ..
+            }) => {}
+            // An `Issue` with a neighbour's body, or one that is gone again.
+            Some(_) | None => unclear = true,
+        }
+    }
+    issues.sort_by_key(|(issue, _)| issue.sequence());
+    Ok((issues, whole && !unclear))
+}
+
 /// The totals once they have caught up with the account, which somebody has used, perhaps this very moment. They trail by
-/// a block, so that what was issued is only known two blocks on, or when nothing moved for long.
+/// a block, so that what was issued is only known two blocks on. Where nothing moves for long the chain is at rest, or
+/// stands still behind an `Issue`: then the account's history must show what used its sequence, and what of it is an
+/// `Issue` counts as issued.
 fn caught_up(
     pass: &Pass,
     node: &Node,
     address: &Address,
     account: &mut Account,
     status: &mut Status,
+    since: u64,
+    state: &State,
 ) -> Result<Totals, Error> {
     log::info!("the issuer's account was used by others: waiting for the totals to catch up");
     let (clock, confirm) = (pass.world.clock, pass.config.ndau.confirm);
-    let deadline = clock.instant() + confirm;
+    let started = clock.instant();
     // A height from before the sequence was read could already be two blocks behind.
     *status = node.status()?;
-    let (mut since, mut height) = (clock.instant(), status.height);
-    while status.height < height.saturating_add(2)
-        && clock.instant().saturating_duration_since(since) < confirm / 2
-    {
+    let (mut still_since, mut height) = (started, status.height);
+    loop {
+        if status.height >= height.saturating_add(2) {
+            return Ok(node.totals()?);
+        }
+        let now = clock.instant();
+        let over = now.saturating_duration_since(started) >= confirm;
+        if now.saturating_duration_since(still_since) >= confirm / 2 {
+            let (issues, whole) = issues(node, address, account.sequence, since, |_| true)?;
+            let totals = node.totals()?;
+            if whole {
+                return Ok(with_unknown(totals, state, &issues));
+            }
+            if over {
+                return Err(index_behind(node, account.sequence));
+            }
+        }
         clock.sleep(PAUSE);
         *status = node.status()?;
         let sequence = node.account(address)?.sequence;
         if sequence != account.sequence {
-            if clock.instant() >= deadline {
+            if over {
                 return Err(Error::Overtaken { times: 1 });
             }
             account.sequence = sequence;
             *status = node.status()?;
-            (since, height) = (clock.instant(), status.height);
+            (still_since, height) = (clock.instant(), status.height);
         }
     }
-    Ok(node.totals()?)
+}
+
+/// The totals with what of `issues` the folder does not know, whether they show it yet or not.
+fn with_unknown(totals: Totals, state: &State, issues: &[(Issue, u64)]) -> Totals {
+    let known = state.at().map_or(0, |at| at.sequence);
+    let unknown = issues.iter().filter(|(issue, _)| issue.sequence() > known);
+    let accounted = state.accounted().unwrap_or(Napu::ZERO);
+    let all = unknown.map(|(issue, _)| issue.quantity());
+    let issued = Napu::sum(std::iter::once(accounted).chain(all));
+    Totals {
+        issued: totals.issued.max(issued.unwrap_or(Napu::SUPPLY)),
+        ..totals
+    }
 }
 
 /// Why the node is behind what the state folder knows, if it is.

@@ -12,7 +12,7 @@ use crate::http::excerpt;
 use crate::napu::Napu;
 use crate::ndau::Issue;
 use crate::report::{Report, counted};
-use crate::resolve::{self, Case, Held, Match, word};
+use crate::resolve::{self, Case, Held, Issued, Match, word};
 use crate::sales::{self, At, Batch, Cursor, LOOK_BACK_MS, Picked, Sale};
 use crate::settle::{Base, Candidate, Next, Sight};
 use crate::state::{Decision, Folder, Locked, Pending, State, Verdict};
@@ -121,7 +121,10 @@ impl<'a> Pass<'a> {
                 Ok(()) => Ok(Err(
                     "nothing is in flight, and chain and folder explain each other".to_owned(),
                 )),
-                Err(Error::IssuedPerhaps(found)) => Ok(Ok((perhaps(&found), Ground::FirstRun))),
+                Err(Error::IssuedSince(found)) => Ok(Ok((issued_since(&found), Ground::FirstRun))),
+                Err(error @ Error::IndexBehind { .. }) => {
+                    Ok(Ok((unshown(&error), Ground::FirstRun)))
+                }
                 Err(error) => Err(error),
             },
             (None, Err(error)) => {
@@ -332,33 +335,57 @@ fn gap(state: &State, error: &Error) -> Option<Case> {
     })
 }
 
-/// A folder that has never run would issue what looks issued.
-fn perhaps(found: &Match) -> Case {
-    let Match {
-        issue,
-        height,
-        first,
-        last,
-    } = found;
-    Case {
-        matter: "this folder has never run, and what it would issue looks issued already"
-            .to_owned(),
-        seen: vec![format!(
-            "{} of {} ndau, sequence {}, block {height}, is exactly the sales from {} of {} to {} of {}",
+/// A folder that has never run cannot tell what was issued before it.
+fn issued_since(found: &Issued) -> Case {
+    let mut seen: Vec<String> = found
+        .issues
+        .iter()
+        .map(|(issue, height)| {
+            format!(
+                "{} of {} ndau, sequence {}, block {height}",
+                issue.hash(),
+                issue.quantity(),
+                issue.sequence()
+            )
+        })
+        .collect();
+    if let Some(Match {
+        issue, first, last, ..
+    }) = &found.like_sales
+    {
+        seen.push(format!(
+            "{} is exactly the sales from {} of {} to {} of {}",
             issue.hash(),
-            issue.quantity(),
-            issue.sequence(),
             first.id,
             utc(first.time_ms),
             last.id,
             utc(last.time_ms)
-        )],
-        choices: vec![Verdict::Others {
-            issued: issue.quantity(),
-        }],
-        advice: "if it is so, start after the last sale that was issued: remove state/cursor.json, and run `bitmart-issuer \
-                 init --from <its trade id>`",
+        ));
+    }
+    Case {
+        matter: format!(
+            "this folder has never run, and the account has issued {} ndau since {}, about when issuing starts here",
+            found.sum,
+            utc(found.since_ms)
+        ),
+        seen,
+        choices: vec![Verdict::Others { issued: found.sum }],
+        advice: "if any of it was for this account's sales, start after the last sale that was issued: remove \
+                 state/cursor.json, and run `bitmart-issuer init --from <its trade id>`; if a newer state folder exists \
+                 anywhere, bring that back instead",
         exit: Exit::BadData,
+    }
+}
+
+/// A folder that has never run, and an index that does not show what was issued before it.
+fn unshown(error: &Error) -> Case {
+    Case {
+        matter: "this folder has never run, and no index shows whether the account has issued since issuing starts here"
+            .to_owned(),
+        seen: vec![error.to_string()],
+        choices: vec![Verdict::Others { issued: Napu::ZERO }],
+        advice: "put another node in ndau.api, whose index is whole; only if there is none, decide",
+        exit: Exit::Unavailable,
     }
 }
 
@@ -400,7 +427,7 @@ impl Chain<'_> {
     fn unknown(&self, state: &State) -> Result<Vec<(Issue, u64)>, Error> {
         let known = state.at().map_or(0, |at| at.sequence);
         let from = state.ledger.entries().last().map_or(0, |last| last.height);
-        let mut unknown = self.issues(from, |_| true)?;
+        let (mut unknown, _) = self.issues(from, |_| true)?;
         unknown.retain(|(issue, _)| issue.sequence() > known);
         Ok(unknown)
     }

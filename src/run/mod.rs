@@ -13,12 +13,12 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::exchange::{Client, Key};
 use crate::http::Http;
-use crate::ndau::Issue;
+use crate::napu::Napu;
 use crate::report::{Outcome, Report, counted, start};
-use crate::resolve::issued_perhaps;
-use crate::sales::{Batch, Picked, pick};
+use crate::resolve::{Issued, issued_perhaps, issued_the_last};
+use crate::sales::{Batch, CLOCK_TOLERANCE_MS, Picked, Start, pick};
 use crate::signer::{Identity, Signers};
-use crate::state::{Disk, Folder, Locked, Pending, State, Verdict};
+use crate::state::{Decision, Disk, Folder, Locked, Pending, State, Verdict};
 
 use chain::Chain;
 pub use decide::{Resolved, Typed, resolve};
@@ -180,31 +180,56 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// A folder that has never run cannot account for what was issued before: it refuses where that looks like its sales, as
-    /// it does when a lost folder is begun anew at too early a moment.
+    /// A folder that has never run has no total to compare; so where the account has issued since it starts, it may have
+    /// issued its sales: a second folder, or a lost one that was begun anew.
     fn not_issued_before(
         &self,
         chain: &Chain,
         state: &State,
         picked: &Picked,
     ) -> Result<(), Error> {
-        let (None, Some(batch)) = (&state.cursor.at, &picked.batch) else {
+        if state.cursor.at.is_some() || !self.config.ndau.sole_issuer {
             return Ok(());
-        };
-        let issues = chain.issues_since(picked.progress.start.time_ms())?;
-        // What a person said was not for our sales.
-        let cleared = |issue: &Issue| {
-            let mut decisions = state.ledger.decisions().iter();
-            decisions.any(|one| matches!(one.verdict, Verdict::Others { issued } if issued == issue.quantity()))
-        };
-        let issues: Vec<_> = issues
-            .into_iter()
-            .filter(|(issue, _)| !cleared(issue))
-            .collect();
-        match issued_perhaps(&issues, batch.sales()) {
-            Some(found) => Err(Error::IssuedPerhaps(Box::new(found))),
-            None => Ok(()),
         }
+        let start = picked.progress.start;
+        let since_ms = match start {
+            // The exchange's own time of a trade.
+            Start::Found { time_ms, .. } => time_ms,
+            // A host's clock.
+            start => start.time_ms().saturating_sub(CLOCK_TOLERANCE_MS),
+        };
+        let (mut issues, whole) = chain.issues_since(self, since_ms)?;
+        // Whoever issued the trade that issuing starts after did so after it was made.
+        if matches!(start, Start::Found { .. })
+            && issues
+                .first()
+                .is_some_and(|(first, _)| issued_the_last(first, &picked.before))
+        {
+            issues.remove(0);
+        }
+        let sum = Napu::sum(issues.iter().map(|(issue, _)| issue.quantity()));
+        let sum = sum.unwrap_or(Napu::SUPPLY);
+        // What a person said was not for our sales.
+        let mut decisions = state.ledger.decisions().iter();
+        let cleared =
+            |one: &Decision| matches!(one.verdict, Verdict::Others { issued } if issued == sum);
+        if decisions.any(cleared) {
+            return Ok(());
+        }
+        if issues.is_empty() {
+            return if whole {
+                Ok(())
+            } else {
+                Err(chain.index_behind())
+            };
+        }
+        let sales = picked.batch.as_ref().map_or(&[][..], Batch::sales);
+        Err(Error::IssuedSince(Box::new(Issued {
+            since_ms,
+            sum,
+            like_sales: issued_perhaps(&issues, sales),
+            issues,
+        })))
     }
 
     /// Issues what was sold since, if anything. `None`: others used up the sequence, so that it is to be tried again.

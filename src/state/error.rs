@@ -65,7 +65,11 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Disk { action, path, .. } => write!(f, "cannot {action} {}", path.display()),
+            Error::Disk { action, path, .. } => write!(
+                f,
+                "cannot {action} {}; mend that, and the next run goes on where this one ended",
+                path.display()
+            ),
             Error::Locked { path } => {
                 write!(
                     f,

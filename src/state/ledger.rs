@@ -29,7 +29,7 @@ const SAME_ACCOUNT: &str = "same_account";
 const SKIPPED: &str = "skipped";
 
 /// What the first line has in place of the hash of a line before it.
-const NO_LINE: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+pub(crate) const NO_LINE: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 /// One applied `Issue`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -264,8 +264,19 @@ impl TryFrom<DecisionLine> for Decision {
 }
 
 /// The hex SHA-256 of a line without its end.
-fn hash_of(line: &[u8]) -> String {
+pub(crate) fn hash_of(line: &[u8]) -> String {
     hex::encode(Sha256::digest(line))
+}
+
+/// How many bytes of `bytes` are whole lines. A crash can keep the length of an append and lose some of what it wrote, which
+/// then reads as zeros: such a last line is torn too.
+fn whole_lines(bytes: &[u8]) -> usize {
+    let ends = |byte: &u8| *byte == b'\n';
+    let whole = bytes.iter().rposition(ends).map_or(0, |end| end + 1);
+    let before_last = bytes.get(..whole.saturating_sub(1)).unwrap_or_default();
+    let start = before_last.iter().rposition(ends).map_or(0, |end| end + 1);
+    let last = before_last.get(start..).unwrap_or_default();
+    if last.contains(&0) { start } else { whole }
 }
 
 /// Every `Issue` that was applied, and every decision, in order. What a crash tore off while appending is known, but
@@ -284,10 +295,7 @@ pub struct Ledger {
 impl Ledger {
     /// The ledger in the file's content, with every hash and sum checked.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Ledger, String> {
-        let whole = bytes
-            .iter()
-            .rposition(|byte| *byte == b'\n')
-            .map_or(0, |end| end + 1);
+        let whole = whole_lines(bytes);
         let (lines, rest) = bytes.split_at_checked(whole).unwrap_or((bytes, &[]));
         let mut ledger = Ledger {
             entries: Vec::new(),

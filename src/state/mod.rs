@@ -30,6 +30,7 @@ use serde::{Deserialize, Serialize};
 pub use disk::{Disk, HostDisk};
 pub use error::Error;
 pub use ledger::{Decision, Entry, Ledger, Line, Verdict};
+pub(crate) use ledger::{NO_LINE, hash_of};
 pub use pending::Pending;
 
 use crate::napu::Napu;
@@ -228,10 +229,15 @@ impl<'a> Locked<'a> {
             _ => disk_error(source),
         })?;
         match lock.try_lock() {
-            Ok(()) => Ok(Locked {
-                folder,
-                _lock: lock,
-            }),
+            Ok(()) => {
+                let locked = Locked {
+                    folder,
+                    _lock: lock,
+                };
+                // A process that was killed leaves names that are seen and may not be durable: nothing is built on those.
+                locked.sync_folder()?;
+                Ok(locked)
+            }
             Err(TryLockError::WouldBlock) => Err(Error::Locked { path }),
             Err(TryLockError::Error(source)) => Err(disk_error(source)),
         }
@@ -268,14 +274,16 @@ impl<'a> Locked<'a> {
     /// Appends `entry` to `ledger`, durably, unless it is there already. A line that a crash tore is cut off first.
     pub fn append(&self, ledger: &Ledger, entry: &Entry) -> Result<(), Error> {
         let path = self.folder.ledger_path();
-        if ledger.torn() {
+        let there = ledger.entry(&entry.issue).is_some();
+        if ledger.torn() || there {
+            // A line that is there may be in the cache alone, and after a sync that failed another one can succeed without
+            // writing it. What is replaced is written anew.
             let mut bytes = self.folder.read(&path)?.unwrap_or_default();
             bytes.truncate(ledger.whole());
             self.replace(&path, &bytes)?;
         }
-        if ledger.entry(&entry.issue).is_some() {
-            // The line is there, but the crash may have come before it was durable.
-            return self.sync(&path);
+        if there {
+            return Ok(());
         }
         let line = ledger.print(entry);
         self.folder

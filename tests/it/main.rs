@@ -8,11 +8,21 @@
     reason = "a test stops on the spot"
 )]
 
+mod audit;
 mod chain;
 mod cli;
 mod crash;
+mod crowd;
+mod hosts;
+mod keys;
+mod kill;
+mod lying;
+mod peer;
 mod refuse;
 mod resolve;
+mod rogue;
 mod run;
+mod signer;
 mod stale;
+mod strangers;
 mod support;

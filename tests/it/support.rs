@@ -5,12 +5,13 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use bitmart_issuer::ndau::PrivateKey;
+use rustix::process::{Pid, Signal, kill_process};
 use sandbox::chain::{self, Chain};
 use sandbox::exchange::{self, Exchange};
 use serde_json::Value;
@@ -42,6 +43,12 @@ pub struct Plan {
 /// A key pair that is the same in every run of the tests.
 pub fn key(seed: u8) -> PrivateKey {
     PrivateKey::from_ed25519_seed(&[seed; 32])
+}
+
+/// A port that was free a moment ago, for a listener that is to come back at the same place.
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("its address").port()
 }
 
 impl Plan {
@@ -209,7 +216,12 @@ impl Place {
 
     /// The issuer's command line, in the operator's folder.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(ISSUER);
+        self.command_of(ISSUER, args)
+    }
+
+    /// Any program's command line, in the operator's folder.
+    pub fn command_of(&self, program: &str, args: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command
             .args(args)
             .current_dir(self.folder.path())
@@ -238,7 +250,16 @@ impl Place {
 
     /// `run --json`; `visit` is told where the issuer listens, and may start a visitor that lives until the end.
     pub fn run_with(&self, visit: impl FnOnce(&Place, &str) -> Option<Running>) -> Ended {
-        let mut issuer = Running::start(self.command(&["run", "--json"]));
+        self.run_as(self.command(&["run", "--json"]), visit)
+    }
+
+    /// The same with another command line for it.
+    pub fn run_as(
+        &self,
+        command: Command,
+        visit: impl FnOnce(&Place, &str) -> Option<Running>,
+    ) -> Ended {
+        let mut issuer = Running::start(command);
         let first = issuer.line();
         let listening: Option<Value> = serde_json::from_str(&first).ok();
         let url = listening
@@ -271,6 +292,12 @@ impl Place {
 
     /// The same with another identity.
     pub fn signer_as(&self, identity: &PrivateKey, url: &str, keys: &[PrivateKey]) -> Running {
+        let name = self.write_sigconfig(identity, url, keys);
+        Running::start(self.command_of(SIGNER, &["run", "--config", &name]))
+    }
+
+    /// Writes a signing service's configuration; its name.
+    pub fn write_sigconfig(&self, identity: &PrivateKey, url: &str, keys: &[PrivateKey]) -> String {
         let pair = |key: &PrivateKey| {
             format!(
                 "pub_key = \"{}\"\npriv_key = \"{}\"\n",
@@ -287,18 +314,14 @@ impl Place {
             toml += &format!("[keys.key{number}]\ntype = \"virtual\"\n{}", pair(key));
         }
         toml += &self.plan_policy;
-        let name = format!("sigconfig-{}.toml", &identity.public().as_text()[10..20]);
+        let name = &identity.public().as_text()[10..20];
+        // Each holds a log of its own.
+        if !toml.contains("[log]") {
+            toml += &format!("[log]\npath = \"signed-{name}.jsonl\"\n");
+        }
+        let name = format!("sigconfig-{name}.toml");
         self.write(&name, &toml, 0o600);
-        let mut command = Command::new(SIGNER);
-        command
-            .args(["run", "--config", &name])
-            .current_dir(self.folder.path())
-            .env("RUST_LOG", "trace");
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        Running::start(command)
+        name
     }
 
     /// What the state folder's file holds, if it is there.
@@ -371,7 +394,9 @@ fn collect(folder: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) {
 pub struct Running {
     child: Child,
     stdout: BufReader<std::process::ChildStdout>,
-    stderr: mpsc::Receiver<String>,
+    /// What it has written to stderr so far, and a word when that was all.
+    stderr: Arc<Mutex<Vec<u8>>>,
+    silent: mpsc::Receiver<()>,
 }
 
 impl Running {
@@ -379,17 +404,56 @@ impl Running {
         let mut child = command.spawn().expect("the program starts");
         let stdout = BufReader::new(child.stdout.take().expect("its stdout"));
         let mut errors = child.stderr.take().expect("its stderr");
-        let (sender, stderr) = mpsc::channel();
+        let stderr = Arc::new(Mutex::new(Vec::new()));
+        let (sender, silent) = mpsc::channel();
+        let heard = Arc::clone(&stderr);
         thread::spawn(move || {
-            let mut text = Vec::new();
-            let _ = errors.read_to_end(&mut text);
-            let _ = sender.send(String::from_utf8_lossy(&text).into_owned());
+            let mut part = [0; 4096];
+            while let Ok(count @ 1..) = errors.read(&mut part) {
+                heard.lock().unwrap().extend(&part[..count]);
+            }
+            let _ = sender.send(());
         });
         Running {
             child,
             stdout,
             stderr,
+            silent,
         }
+    }
+
+    /// What it has written to stderr so far.
+    pub fn stderr(&self) -> String {
+        String::from_utf8_lossy(&self.stderr.lock().unwrap()).into_owned()
+    }
+
+    /// Waits until it has written `what` to stderr `times` times.
+    #[track_caller]
+    pub fn says(&self, what: &str, times: usize) {
+        let started = Instant::now();
+        while self.stderr().matches(what).count() < times {
+            assert!(
+                started.elapsed() < PATIENCE,
+                "{what:?} did not come: {}",
+                self.stderr()
+            );
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("it is there");
+    }
+
+    /// Its stdin, if it was given one.
+    pub fn stdin(&mut self) -> ChildStdin {
+        self.child.stdin.take().expect("a pipe")
+    }
+
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// The next line of its stdout, with its end; empty at the end of it.
@@ -411,11 +475,11 @@ impl Running {
             assert!(started.elapsed() < PATIENCE, "the program did not end");
             thread::sleep(Duration::from_millis(5));
         };
-        let stderr = self.stderr.recv_timeout(PATIENCE).expect("its stderr");
+        self.silent.recv_timeout(PATIENCE).expect("its stderr ends");
         Ended {
             code: status.code().unwrap_or(-1),
             stdout,
-            stderr,
+            stderr: self.stderr(),
         }
     }
 

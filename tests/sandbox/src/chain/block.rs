@@ -59,6 +59,24 @@ impl View {
         }
     }
 
+    /// The block of this height holds `tx`, from before anyone looked.
+    pub(super) fn remember(&mut self, tx: Tx) {
+        self.index.push(Entry {
+            hash: tx.hash(),
+            height: self.height,
+            offset: 0,
+            fee: 0,
+            account: self.state.source(&tx).to_owned(),
+            balance: self.state.balance,
+            time: self.time,
+        });
+        self.blocks.push(Block {
+            height: self.height,
+            time: self.time,
+            txs: vec![Arc::new(tx)],
+        });
+    }
+
     pub(super) fn find(&self, hash: &str) -> Option<&Entry> {
         self.index.iter().find(|entry| entry.hash == hash)
     }
@@ -103,7 +121,7 @@ struct Executed {
     entries: Vec<Entry>,
     /// Who waits for which transaction, and whether it was applied.
     outcomes: Vec<(u64, bool)>,
-    commit_at: Instant,
+    at: Instant,
 }
 
 /// What is to happen around the next submitted Issue.
@@ -140,7 +158,7 @@ impl Core {
     /// When the thread has something to do next.
     fn due(&self, block_time: Duration) -> Option<Instant> {
         if let Some(executed) = &self.executed {
-            return Some(executed.commit_at);
+            return Some(executed.at + self.index_delay);
         }
         let waiting = self.mempool.iter().map(|p| p.not_before + block_time);
         waiting.chain(self.empty_due).min()
@@ -175,7 +193,7 @@ impl Core {
             },
             entries: Vec::new(),
             outcomes: Vec::new(),
-            commit_at: now + self.index_delay,
+            at: now,
         };
         for pending in ready {
             let fee = self.view.state.fee_for(&pending.tx);

@@ -126,6 +126,9 @@ pub enum SubmitFault {
     CommitThenCutAnswer,
     /// It is committed, and no answer ever comes.
     AnswerLost,
+    /// 200; in its block the account cannot pay its fee, so that it fails there and uses up no sequence. In the next
+    /// block the account can pay again.
+    FailInBlock,
 }
 
 /// A running network with one node; it stops when dropped.
@@ -141,7 +144,13 @@ impl Chain {
     /// # Panics
     /// If a validation key is none, an amount does not fit an i64, or the port is taken.
     pub fn start(settings: Settings) -> Chain {
-        let view = View::new(genesis(&settings), settings.height);
+        let mut view = View::new(genesis(&settings), settings.height);
+        if settings.sequence > 0 {
+            // What used the sequences until now: the release.
+            let address = view.state.address.clone();
+            let released = signed(settings.released_napu);
+            view.remember(Core::release(address, released, settings.sequence));
+        }
         let ledger = Arc::new(Ledger::new(view, settings.block_time, settings.index_delay));
         let node = Arc::new(Node {
             ledger: Arc::clone(&ledger),
@@ -226,9 +235,10 @@ impl Chain {
         self.ledger().core().view.state.balance = signed(napu);
     }
 
-    /// Sets the delay from a block's execution to its commit, from the next block on.
+    /// Sets the delay from a block's execution to its commit, also for a block that waits for it now.
     pub fn set_index_delay(&self, delay: Duration) {
         self.ledger().core().index_delay = delay;
+        self.ledger().wake();
     }
 
     /// Releases more, by a transaction of the issuer's account: it uses up a sequence and costs a fee.

@@ -183,6 +183,19 @@ impl Node {
                 self.broadcast(tx, hash);
                 Reply::Silence
             }
+            SubmitFault::FailInBlock => {
+                let mut core = self.ledger.core();
+                let balance = std::mem::take(&mut core.view.state.balance);
+                let id = core.admit(tx, Duration::ZERO);
+                drop(core);
+                self.ledger.wake();
+                let outcome = self.ledger.outcome(id, self.patience);
+                self.ledger.core().view.state.balance = balance;
+                Reply::Send(match outcome {
+                    Some(_) => submitted(200, hash),
+                    None => message(400, TIMED_OUT),
+                })
+            }
         }
     }
 
