@@ -401,7 +401,7 @@ impl fmt::Display for Error {
             Error::IndexBehind { node, sequence } => write!(
                 f,
                 "the account's sequence is {sequence}, and {node} does not show which transaction has it: its index is \
-                 behind, or was lost; if that stays so, put another node in ndau.api"
+                 behind, or was lost; if that stays so, put another node in ndau.api, or see `bitmart-issuer resolve`"
             ),
             Error::Chain(_) => f.write_str("the chain"),
             Error::NodeBehind {

@@ -223,6 +223,14 @@ pub fn settle(candidates: &[Candidate], sight: &Sight) -> Next {
                     body: Body::Ours, ..
                 })),
             ) => Next::LookAgain(Doubt::SequenceBehind),
+            // Others used a sequence that was left out below ours, and something was issued.
+            (Some(Fate::Absent), _)
+                if sight.sequence > last.base.sequence
+                    && sight.issued > last.base.issued
+                    && !sight.others_issue =>
+            {
+                Next::LookAgain(Doubt::IssuedUnseen)
+            }
             (Some(Fate::Absent), _) => Next::Submit {
                 candidate: last_index,
             },
@@ -348,6 +356,20 @@ mod tests {
         assert_eq!(next(&grown_a_little), Next::LookAgain(Doubt::IssuedUnseen));
         gone.issued = napu(130);
         assert_eq!(next(&gone), Next::LookAgain(Doubt::IssuedUnseen));
+        // S < N, null, but others used a sequence that was left out, and issued.
+        let gap = [Candidate {
+            base: Base {
+                sequence: N - 2,
+                ..one[0].base
+            },
+            ..one[0].clone()
+        }];
+        let mut passed = sight(N - 1, &[None]);
+        assert_eq!(settle(&gap, &passed), Next::Submit { candidate: 0 });
+        passed.issued = napu(101);
+        assert_eq!(settle(&gap, &passed), Next::Submit { candidate: 0 });
+        passed.others_issue = false;
+        assert_eq!(settle(&gap, &passed), Next::LookAgain(Doubt::IssuedUnseen));
         // Anything else.
         assert_eq!(
             next(&sight(N - 1, &[detail(H0 + 1, Body::Ours)])),

@@ -241,6 +241,11 @@ impl<'a> Chain<'a> {
                                 account,
                             });
                         }
+                        // What stood under the hash can be the very same Issue, by a second host that was quicker.
+                        if ahead > 1 && self.node.account(&self.address)?.sequence != base.sequence
+                        {
+                            return Ok(None);
+                        }
                         let sales = batch.sales().len();
                         return Ok(Some(Candidate {
                             issue,

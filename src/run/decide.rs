@@ -54,6 +54,8 @@ enum Ground<'a> {
     Unaccounted(Chain<'a>, Vec<(Issue, u64)>, Option<Picked>),
     Cursor,
     FirstRun,
+    /// The account's sequence.
+    Unshown(u64),
 }
 
 /// Finds what needs a person, if anything does; and if a decision was typed that is one of the choices, records it in the
@@ -107,7 +109,12 @@ type Found<'a> = Result<(Case, Ground<'a>), String>;
 
 impl<'a> Pass<'a> {
     fn case(&self, state: &State, report: &mut Report) -> Result<Found<'a>, Error> {
-        let chain = Chain::look(self, state)?;
+        let chain = match Chain::look(self, state) {
+            Err(ref error @ Error::IndexBehind { sequence, .. }) => {
+                return Ok(Ok((unshown(error), Ground::Unshown(sequence))));
+            }
+            chain => chain?,
+        };
         if let Some(pending) = &state.pending {
             report.in_flight(pending);
             return self.stuck(chain, pending);
@@ -285,6 +292,10 @@ impl<'a> Pass<'a> {
                 })?)?;
                 Ok(RUN)
             }
+            (Verdict::Others { .. }, Ground::Unshown(sequence)) => {
+                locked.store_cursor(&moved(state, |at| at.sequence = sequence)?)?;
+                Ok(RUN)
+            }
             // The next run finds the decision in the ledger.
             (Verdict::Others { .. }, Ground::FirstRun) => Ok(RUN),
             (Verdict::SameAccount { key }, Ground::Cursor) => {
@@ -377,10 +388,10 @@ fn issued_since(found: &Issued) -> Case {
     }
 }
 
-/// A folder that has never run, and an index that does not show what was issued before it.
+/// An index that does not show whether others have issued.
 fn unshown(error: &Error) -> Case {
     Case {
-        matter: "this folder has never run, and no index shows whether the account has issued since issuing starts here"
+        matter: "the account was used by others, and no index shows whether they have issued"
             .to_owned(),
         seen: vec![error.to_string()],
         choices: vec![Verdict::Others { issued: Napu::ZERO }],

@@ -184,6 +184,15 @@ impl State {
             );
         }
         let pending = self.pending.as_ref()?;
+        if !self
+            .ledger
+            .belongs_to(&pending.progress.at.ledger, in_flight)
+        {
+            return Some(
+                "the batch in flight was not built beside this ledger: one of them is older, was changed, or is gone"
+                    .to_owned(),
+            );
+        }
         // A crash between the ledger's append and the removal of pending.json leaves its own line, and that alone.
         let entries = self.ledger.entries().iter();
         let others = entries.filter(|entry| !in_flight(&entry.issue));
