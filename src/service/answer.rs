@@ -64,8 +64,10 @@ impl<'a> Desk<'a> {
         let issue = match read_issue(&request) {
             Ok(issue) => issue,
             Err(message) => {
+                // It may quote what was asked for.
+                let message = excerpt(&message);
                 warn!("{}: {message}", connection.name);
-                let verdict = Verdict::Refused(excerpt(&message));
+                let verdict = Verdict::Refused(message.clone());
                 self.note(connection, &request, None, verdict);
                 return Step::Answer(FromSigner::Error { message });
             }

@@ -32,21 +32,16 @@ const KNOCKS: [Duration; 6] = [
 /// A WebSocket of the protocol, over TLS or not.
 pub(super) type Socket = WebSocket<MaybeTlsStream<Line>>;
 
-/// A TCP stream whose reads end at a time, however slowly the other side sends, or when the service is to stop.
+/// A TCP stream whose reads and writes end at a time, however slowly the other side sends or takes what is sent. Reads also
+/// end when the service is to stop.
 pub(super) struct Line {
     tcp: TcpStream,
     stop: Stop,
-    /// When reads begin to say that nothing is there.
+    /// When reads begin to say that nothing is there, and writes that nothing is taken.
     pub(super) until: Instant,
 }
 
 impl Line {
-    /// How long it may take from now on until what is written is taken.
-    pub(super) fn hurry(&self, most: Duration) {
-        // Should this fail, the time remains as it was.
-        let _ = self.tcp.set_write_timeout(Some(most));
-    }
-
     fn remaining(&self) -> io::Result<Duration> {
         let left = self.until.saturating_duration_since(Instant::now());
         // A limit of zero would mean none.
@@ -72,6 +67,8 @@ impl Read for Line {
 
 impl Write for Line {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let left = self.remaining()?;
+        self.tcp.set_write_timeout(Some(left))?;
         self.tcp.write(buffer)
     }
 
@@ -203,15 +200,11 @@ pub(super) fn greet(
     Ok((socket, transport))
 }
 
-/// Opens a WebSocket to `url`. Its reads end [`DIAL_TIME`] after the start, unless [`Line::until`] is set anew.
+/// Opens a WebSocket to `url`. Its reads and writes end [`DIAL_TIME`] after the start, unless [`Line::until`] is set anew.
 fn open(url: &Uri, stop: &Stop) -> Result<Socket, DialError> {
     let until = Instant::now() + DIAL_TIME;
     let tcp = connect(url, until, stop)?;
-    let prepare = || {
-        tcp.set_nodelay(true)?;
-        tcp.set_write_timeout(Some(DIAL_TIME))
-    };
-    prepare().map_err(DialError::Unreachable)?;
+    tcp.set_nodelay(true).map_err(DialError::Unreachable)?;
     let request = ClientRequestBuilder::new(url.clone()).with_sub_protocol(SUB_PROTOCOL);
     let line = Line {
         tcp,

@@ -203,7 +203,7 @@ impl<'a> Link<'a> {
                 match desk.receive(self.connection, *request) {
                     Step::Answer(answer) => {
                         self.answer(&answer, world);
-                        if true {
+                        if !matches!(answer, FromSigner::Error { .. }) {
                             return None;
                         }
                         // It is the end of the session.

@@ -25,8 +25,8 @@ const REQUEST_TIME: Duration = Duration::from_secs(30);
 /// The outcome follows when the integration has settled it.
 const OUTCOME_TIME: Duration = Duration::from_secs(600);
 
-/// How long taking leave may take in sending.
-const FAREWELL_TIME: Duration = Duration::from_millis(500);
+/// How long sending may take, before what is left waits for the next looks: others are served here, too.
+const SEND_TIME: Duration = Duration::from_millis(500);
 
 /// What a look at a connection found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,7 +83,15 @@ impl Session {
         }
     }
 
+    /// Ends reads and writes so long from now.
+    fn limit(&mut self, time: Duration) {
+        if let Some(line) = self.line() {
+            line.until = Instant::now() + time;
+        }
+    }
+
     pub(super) fn send(&mut self, message: &FromSigner) -> Result<(), Lost> {
+        self.limit(SEND_TIME);
         let sealed = self.transport.seal(&message.to_json()).map_err(|_| Lost)?;
         write(&mut self.socket, sealed)
     }
@@ -91,9 +99,9 @@ impl Session {
     /// The next message, if one comes within [`LOOK_TIME`].
     pub(super) fn receive(&mut self) -> Result<Option<Vec<u8>>, Lost> {
         let now = Instant::now();
-        if let Some(line) = self.line() {
-            line.until = now + LOOK_TIME;
-        }
+        self.limit(LOOK_TIME);
+        // What the other side did not take before; that it still does not shows here again, and as little matters.
+        let _ = self.socket.flush();
         if let Some(message) = read(&mut self.socket)? {
             self.heard = now;
             return self.transport.open(&message).map(Some).map_err(|_| Lost);
@@ -109,6 +117,7 @@ impl Session {
         if now.saturating_duration_since(self.pinged) >= PING_AFTER {
             self.pinged = now;
             // A broken connection shows at the next read.
+            self.limit(LOOK_TIME);
             let _ = self.socket.send(Message::Ping(Vec::new().into()));
         }
         Ok(None)
@@ -145,7 +154,7 @@ impl Session {
                 Event::Ended
             }
             Err(error) => {
-                self.complain(name, chain(&error));
+                self.complain(name, excerpt(&chain(&error)));
                 Event::Ended
             }
         }
@@ -167,9 +176,7 @@ impl Session {
 
     /// Starts to close, since this service goes away.
     pub(super) fn leave(&mut self) {
-        if let Some(line) = self.line() {
-            line.hurry(FAREWELL_TIME);
-        }
+        self.limit(SEND_TIME);
         close(&mut self.socket, CloseCode::Away);
     }
 }

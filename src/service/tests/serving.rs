@@ -143,6 +143,16 @@ impl Served {
         assert_eq!(lines.len(), count, "{lines:#?}");
         lines
     }
+
+    /// Says yes, as patiently as a person, until the signing log has so many lines.
+    fn say_yes_until(&mut self, count: usize) {
+        let until = Instant::now() + LONG;
+        while self.log().lines().count() < count {
+            assert!(Instant::now() < until, "{}", self.log());
+            self.person.write_all(b"yes\n").unwrap();
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
 }
 
 /// So that a test that fails does not wait for its service for ever.
@@ -256,18 +266,7 @@ fn a_question_keeps_nobody_else_waiting() {
         asking.is_signed();
         // The second question comes a while after the first, and only an answer after that is one.
         waiting.is_served();
-        let until = Instant::now() + LONG;
-        let signed = loop {
-            served.person.write_all(b"yes\n").unwrap();
-            waiting.is_served_or_answered();
-            if served.log().lines().count() == 3 {
-                break true;
-            }
-            if Instant::now() > until {
-                break false;
-            }
-        };
-        assert!(signed, "{}", served.log());
+        served.say_yes_until(3);
     });
 }
 
@@ -317,11 +316,7 @@ fn a_yes_is_within_the_limits_of_its_own_moment() {
         second.is_served();
         served.person.write_all(b"yes\n").unwrap();
         first.is_signed();
-        let until = Instant::now() + LONG;
-        while served.log().lines().count() < 2 && Instant::now() < until {
-            served.person.write_all(b"yes\n").unwrap();
-            second.is_served_or_answered();
-        }
+        served.say_yes_until(2);
         let lines = served.lines(2);
         assert!(lines[1].contains("ndau a day"), "{lines:?}");
     });
