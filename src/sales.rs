@@ -444,7 +444,8 @@ pub fn pick(
     })
 }
 
-fn sale(trade: &Trade) -> Option<Sale> {
+/// The sale in a trade, if it is one.
+pub(crate) fn sale(trade: &Trade) -> Option<Sale> {
     match trade.side {
         Side::Sell { quantity } if !quantity.is_zero() => Some(Sale {
             time_ms: trade.time_ms,

@@ -7,10 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::findings::{Difference, Findings, Lot};
-use crate::exchange::{History, Side, Trade, TradeId};
+use crate::exchange::{History, Trade, TradeId};
 use crate::napu::Napu;
 use crate::ndau::{Issue, TxHash};
-use crate::sales::{At, Cursor, Sale, Start, behind, counts};
+use crate::sales::{At, Cursor, Sale, Start, behind, counts, sale};
 use crate::state::{Decision, Entry, Pending, Verdict};
 
 /// What the exchange shows, or showed when it was asked.
@@ -122,18 +122,6 @@ struct Sales<'a> {
     by_number: bool,
     /// What the cursor remembers as decided.
     decided: BTreeSet<TradeId>,
-}
-
-/// The sale in a trade, if it is one.
-fn sale(trade: &Trade) -> Option<Sale> {
-    match trade.side {
-        Side::Sell { quantity } if !quantity.is_zero() => Some(Sale {
-            time_ms: trade.time_ms,
-            id: trade.id,
-            quantity,
-        }),
-        Side::Sell { .. } | Side::Buy => None,
-    }
 }
 
 impl<'a> Sales<'a> {

@@ -231,22 +231,29 @@ fn a_torn_line_is_cut_off_by_the_batch_that_it_was_of() {
     place.with(|locked| {
         locked.store_cursor(&cursor()).unwrap();
         place.write_down(locked, &entry(4, &[sale(9, 10)]));
+        let mut pending = pending();
+        place
+            .load()
+            .unwrap()
+            .ledger
+            .last()
+            .clone_into(&mut pending.progress.at.ledger);
         let path = place.0.path().join("ledger.jsonl");
         let whole = fs::read(&path).unwrap();
         let line = place
             .load()
             .unwrap()
             .ledger
-            .print(&entry(5, pending().batch.sales()));
+            .print(&entry(5, pending.batch.sales()));
         for cut in [1, line.len() / 2, line.len() - 1] {
             fs::write(&path, [&whole[..], &line[..cut]].concat()).unwrap();
             let _ = locked.remove_pending();
             assert!(matches!(place.load(), Err(Error::Contradiction { .. })));
-            locked.store_pending(&pending()).unwrap();
+            locked.store_pending(&pending).unwrap();
             let state = place.load().unwrap();
             assert!(state.ledger.torn());
             locked
-                .append(&state.ledger, &entry(5, pending().batch.sales()))
+                .append(&state.ledger, &entry(5, pending.batch.sales()))
                 .unwrap();
             let state = place.load().unwrap();
             assert_eq!(
@@ -369,6 +376,21 @@ fn files_that_contradict_each_other_are_refused() {
         locked
             .store_cursor(&Cursor::new(Start::Beginning, "XND_USDT".to_owned()))
             .unwrap();
+        assert!(matches!(place.load(), Err(Error::Contradiction { .. })));
+    });
+}
+
+/// A backup of pending.json was newer than that of the other two: what was issued in between would be issued again.
+#[test]
+fn a_batch_that_was_built_beside_another_ledger_is_refused() {
+    let place = Place::new();
+    place.with(|locked| {
+        locked.store_cursor(&cursor()).unwrap();
+        let mut pending = pending();
+        locked.store_pending(&pending).unwrap();
+        assert!(place.load().is_ok());
+        pending.progress.at.ledger = "1".repeat(64);
+        locked.store_pending(&pending).unwrap();
         assert!(matches!(place.load(), Err(Error::Contradiction { .. })));
     });
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Place, Plan, key};
+use crate::support::{Place, Plan, free_port, key};
 use sandbox::Fault;
 use sandbox::chain::{SubmitFault, Taken};
 
@@ -95,15 +95,6 @@ fn a_sequence_that_others_use_up_costs_no_sale() {
         place.settled();
         assert_eq!(place.chain.issues().len(), 1);
     }
-}
-
-/// A port that was free a moment ago. Where a listener can take one itself, it does.
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
 }
 
 #[test]
