@@ -392,13 +392,16 @@ fn a_disk_error_says_what_to_do() {
     if !strace_works() {
         return;
     }
-    let at_its_first = ["fsync", "write", "rename"].map(|call| {
+    // The first sync is that of the folder, when the lock is taken.
+    for (call, name) in [
+        ("fsync", "/state"),
+        ("write", "pending.json"),
+        ("rename", "pending.json"),
+    ] {
         let place = with_sales();
         let mut command = tampered(&place, &format!("inject={call}:error=ENOSPC:when=1"));
         quiet(&mut command);
-        place.run_as(command, sign)
-    });
-    for ended in at_its_first {
-        ended.fails(74, &["pending.json", "mend", "the next run"]);
+        let ended = place.run_as(command, sign);
+        ended.fails(74, &[name, "mend", "the next run"]);
     }
 }
