@@ -14,7 +14,7 @@ use crate::ndau::issue::SignatureError;
 use crate::ndau::{Address, PublicKey, TxHash, client};
 use crate::resolve::Issued;
 use crate::settle::Doubt;
-use crate::{audit, config, sales, signer, state};
+use crate::{audit, config, quote, sales, signer, state};
 
 /// Why a command did not do what it was to do.
 #[derive(Debug)]
@@ -714,24 +714,16 @@ impl Exit {
     }
 }
 
-/// The text of one error without control characters, cut where no honest one ends.
-fn one_line(error: &dyn StdError) -> String {
-    let text = error.to_string();
-    let clean = |c: char| if c.is_control() { ' ' } else { c };
-    let mut line: String = text.chars().map(clean).take(1000).collect();
-    if line.len() < text.len() {
-        line.push('…');
-    }
-    line
-}
+/// No honest error is as long.
+const LONGEST: usize = 1000;
 
 /// `error` and its causes on one line, joined by `: `. What they quote of others' bytes cannot break that line, or make
 /// it endless.
 pub fn chain(error: &dyn StdError) -> String {
-    let mut line = one_line(error);
+    let mut line = quote::line(&error.to_string(), LONGEST);
     let mut next = error.source();
     while let Some(cause) = next {
-        let text = one_line(cause);
+        let text = quote::line(&cause.to_string(), LONGEST);
         // Some libraries repeat their cause in their own text.
         if !line.ends_with(&text) {
             let _ = write!(line, ": {text}");

@@ -14,6 +14,8 @@ use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver
 use ureq::unversioned::transport::time::Duration as UreqDuration;
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
+use crate::quote::excerpt;
+
 /// What every server sees as our name. Default names of HTTP libraries are turned away by the exchange's front.
 pub const USER_AGENT: &str = concat!("bitmart-issuer/", env!("CARGO_PKG_VERSION"));
 
@@ -55,31 +57,6 @@ impl Response {
     pub fn excerpt(&self) -> String {
         excerpt(&String::from_utf8_lossy(&self.body))
     }
-}
-
-/// The first 200 characters of `text` with all white space and control characters made single spaces, so that what a
-/// server sends cannot write lines of its own into our log.
-pub fn excerpt(text: &str) -> String {
-    let clean: String = text
-        .chars()
-        .map(|c| {
-            if c.is_control() || is_invisible(c) {
-                ' '
-            } else {
-                c
-            }
-        })
-        .collect();
-    let line = clean.split_whitespace().collect::<Vec<_>>().join(" ");
-    match line.char_indices().nth(200) {
-        Some((end, _)) => format!("{}…", line.get(..end).unwrap_or_default()),
-        None => line,
-    }
-}
-
-/// Characters that turn or hide what stands beside them on a terminal.
-fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 /// Where requests go: the seam under everything that speaks HTTP.
@@ -274,12 +251,6 @@ impl Resolver for BlockingResolver {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_excerpt_is_one_short_line() {
-        assert_eq!(excerpt("a\r\nb\u{1b}[31m  c\u{202e}d"), "a b [31m c d");
-        assert_eq!(excerpt(&"é".repeat(500)).chars().count(), 201);
-    }
 
     #[test]
     fn a_query_is_not_part_of_what_is_printed() {

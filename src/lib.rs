@@ -24,6 +24,7 @@
 //!
 //! napu        exact amounts                 secret   what must not be printed
 //! http        one request, one answer       clock    the time
+//! quote       others' words in our lines
 //! logging     what is logged                terminal what both programs do with arguments and streams
 //! ```
 //!
@@ -48,6 +49,7 @@ pub mod init;
 pub mod logging;
 pub mod napu;
 pub mod ndau;
+pub mod quote;
 pub mod report;
 pub mod resolve;
 pub mod run;

@@ -13,8 +13,8 @@ use jiff::civil::DateTime;
 use jiff::tz::Offset;
 
 use crate::exchange::{Side, Trade, TradeId};
-use crate::http::excerpt;
 use crate::napu::Napu;
+use crate::quote::excerpt;
 
 /// The trades of one pair in a list.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -24,9 +24,10 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::{Error, chain};
 use crate::exchange::{Client, Dialect, History, Recording, Since, Trade};
-use crate::http::{Http, excerpt};
+use crate::http::Http;
 use crate::ndau::wire::{Body, Status};
 use crate::ndau::{Address, Issue, Node};
+use crate::quote::excerpt;
 use crate::sales::{self, Start, find_start};
 use crate::state::{Decision, Disk, Folder, State, Verdict};
 

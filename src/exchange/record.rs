@@ -19,8 +19,9 @@ use super::session::{BURST_SPAN, SHORTEST_CREDENTIAL};
 use super::{Client, Dialect, Error, History, Key, Side, Since, v2};
 use crate::clock::{Clock, utc};
 use crate::error::Exit;
-use crate::http::{self, Http, Request, Response, excerpt};
+use crate::http::{self, Http, Request, Response};
 use crate::napu::Napu;
+use crate::quote::excerpt;
 
 const VERSION: u64 = 1;
 

@@ -13,6 +13,7 @@ use super::{Key, wire};
 use crate::clock::Clock;
 use crate::error::chain;
 use crate::http::{self, Http, Request, Response};
+use crate::quote::excerpt;
 
 /// The limit is 12 requests in 2 s. One less in a little more leaves room for what the network does to their spacing.
 const BURST: usize = 11;
@@ -261,7 +262,7 @@ impl<'a> Session<'a> {
                 text = text.replace(credential, "[secret]");
             }
         }
-        http::excerpt(&text)
+        excerpt(&text)
     }
 }
 

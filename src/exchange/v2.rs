@@ -14,7 +14,8 @@ use super::found::Found;
 use super::session::Session;
 use super::wire::{self, Page, Row, Way};
 use super::{Since, TradeId};
-use crate::http::{Response, excerpt};
+use crate::http::Response;
+use crate::quote::excerpt;
 use crate::secret::Secret;
 
 /// The most that the server allows since December 2019.

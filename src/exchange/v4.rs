@@ -12,7 +12,7 @@ use super::session::Session;
 use super::wire::{self, Row, Way};
 use super::{DAY_MS, Since, auth};
 use crate::clock::utc;
-use crate::http::excerpt;
+use crate::quote::excerpt;
 
 const PATH: &str = "/spot/v4/query/trades";
 

@@ -6,8 +6,8 @@ use super::class::Call;
 use super::error::Error;
 use super::field::{Field, Raw, fields_of, objects, text};
 use super::{Side, Trade, TradeId};
-use crate::http::excerpt;
 use crate::napu::Napu;
+use crate::quote::excerpt;
 
 /// The outermost fields of any answer of either dialect. They are raw, so that an odd one does not hide the others.
 #[derive(Deserialize)]

@@ -133,7 +133,11 @@ impl Issue {
                 "it carries signatures already",
             )));
         }
-        let quantity = Napu::new(body.qty).unwrap_or(Napu::ZERO);
+        let quantity = Napu::new(body.qty).ok_or_else(|| {
+            IssueError::Json(serde::de::Error::custom(
+                "its qty is more than the chain has a number for",
+            ))
+        })?;
         Issue::new(quantity, body.sequence)
     }
 

@@ -12,8 +12,9 @@ use super::address::Address;
 use super::issue::{Issue, TxHash};
 use super::key::PublicKey;
 use crate::clock::from_utc;
-use crate::http::{Response, excerpt};
+use crate::http::Response;
 use crate::napu::Napu;
+use crate::quote::excerpt;
 
 /// The system variable that names the account whose transactions may issue.
 pub const ISSUER_VARIABLE: &str = "ReleaseFromEndowmentAddress";

@@ -11,7 +11,7 @@ use super::config::{Config, Connection};
 use super::dial::{DialError, Line, Socket, greet};
 use super::stop::Stop;
 use crate::error::chain;
-use crate::http::excerpt;
+use crate::quote::excerpt;
 use crate::signer::message::{FromSigner, Outcome, SignTx, ToSigner};
 use crate::signer::noise::Transport;
 use crate::signer::{Lost, close, read, write};

@@ -17,8 +17,8 @@ use super::identity::Identity;
 use super::message::{FromSigner, MessageError, ToSigner};
 use super::noise::{Hail, Transport};
 use super::socket::{Lost, close, read, websocket_config, write};
-use crate::http::excerpt;
 use crate::ndau::PublicKey;
+use crate::quote::excerpt;
 
 /// From accept to `hello`, in total.
 pub(super) const STRANGER_TIME: Duration = Duration::from_secs(5);

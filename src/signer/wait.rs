@@ -16,9 +16,9 @@ use super::listener::{Listener, PAUSE, Request, Signed};
 use super::message::{FromSigner, Outcome, RequestId, SignTx, ToSigner};
 use super::session::{Awaited, Ended, Session, Step, Stranger, Turned};
 use crate::clock::{Clock, SystemClock};
-use crate::http::excerpt;
 use crate::ndau::issue::SignatureError;
 use crate::ndau::{PublicKey, Verified};
+use crate::quote::excerpt;
 use crate::report::counted;
 
 /// Strangers at a time. Few enough for a process's usual 1024 file descriptors, and each costs some 10 kB.

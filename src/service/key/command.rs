@@ -15,9 +15,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::error::Exit;
-use crate::http::excerpt;
 use crate::ndau::key::TextError;
 use crate::ndau::{Algorithm, Signature};
+use crate::quote::excerpt;
 
 /// No signature is anywhere near this size, and of what a program complains about only the start is told.
 const MOST_OUTPUT: usize = 4096;

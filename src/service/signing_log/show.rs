@@ -9,7 +9,7 @@ use serde_json::json;
 use super::line::{Entry, Reader, Verdict};
 use super::{LogError, next, open};
 use crate::clock::utc;
-use crate::http::excerpt;
+use crate::quote::excerpt;
 use crate::report::counted;
 
 /// In what form the log is shown.

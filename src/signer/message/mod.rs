@@ -9,8 +9,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::http::excerpt;
 use crate::ndau::{Issue, PublicKey, Signature};
+use crate::quote::excerpt;
 
 /// The one transaction type that is ever signed.
 pub(crate) const ISSUE: &str = "Issue";
