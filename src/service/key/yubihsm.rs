@@ -188,7 +188,8 @@ impl Hsm {
     }
 }
 
-#[cfg(all(test, feature = "mockhsm"))]
+#[cfg(test)]
+#[cfg(feature = "mockhsm")]
 mod tests {
     use super::*;
     use crate::error::chain;
