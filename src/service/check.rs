@@ -9,7 +9,7 @@ use serde_json::json;
 use tungstenite::protocol::frame::coding::CloseCode;
 
 use super::config::{Connection, Settings, folder, identity};
-use super::dial::{DialError, greet};
+use super::dial::{Addresses, DialError, greet};
 use super::key::{Ask, Written};
 use super::signing_log::{Form, LogError, show};
 use super::stop::Stop;
@@ -111,7 +111,7 @@ fn look_at_connection(client: Option<&Identity>, connection: &Connection, stop: 
         let says = format!("{url} was not dialed, for want of an identity");
         return Finding::wrong(of, says, Exit::Config);
     };
-    match greet(client, connection, stop) {
+    match greet(client, connection, &mut Addresses::default(), stop) {
         Ok((mut socket, _)) => {
             close(&mut socket, CloseCode::Normal);
             Finding::good(

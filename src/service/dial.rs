@@ -128,8 +128,54 @@ impl StdError for DialError {
     }
 }
 
-/// Connects to the first of the host's addresses that answers.
-fn connect(uri: &Uri, until: Instant, stop: &Stop) -> Result<TcpStream, DialError> {
+/// Where a host is. It is remembered, since finding out can take long, and nobody else is served meanwhile: who keeps
+/// answers of a name server back delays the other connections now and then, and not at each dial.
+#[derive(Default)]
+pub(super) struct Addresses {
+    known: Vec<SocketAddr>,
+    /// Why it could not be found out when it was last tried.
+    failure: String,
+    /// When that was.
+    tried: Option<Instant>,
+    /// Whether somebody was there at the last dial, if only to refuse it.
+    reached: bool,
+}
+
+impl Addresses {
+    /// How long they are believed while somebody is there.
+    const BELIEVED: Duration = Duration::from_secs(600);
+    /// And while nobody is.
+    const DOUBTED: Duration = Duration::from_secs(30);
+
+    /// The addresses of `host`, which `find` finds out.
+    fn of(
+        &mut self,
+        now: Instant,
+        find: impl FnOnce() -> io::Result<Vec<SocketAddr>>,
+    ) -> io::Result<&[SocketAddr]> {
+        let patience = if self.reached {
+            Addresses::BELIEVED
+        } else {
+            Addresses::DOUBTED
+        };
+        let is_over = |tried| now.saturating_duration_since(tried) >= patience;
+        if self.tried.is_none_or(is_over) {
+            match find() {
+                Ok(found) => self.known = found,
+                // What was known is the best there is.
+                Err(error) => self.failure = error.to_string(),
+            }
+            self.tried = Some(now);
+        }
+        if self.known.is_empty() {
+            return Err(io::Error::other(self.failure.clone()));
+        }
+        Ok(&self.known)
+    }
+}
+
+/// Asks the system where the host of `uri` is.
+fn find(uri: &Uri) -> io::Result<Vec<SocketAddr>> {
     let default = if uri.scheme_str() == Some("wss") {
         443
     } else {
@@ -138,13 +184,18 @@ fn connect(uri: &Uri, until: Instant, stop: &Stop) -> Result<TcpStream, DialErro
     let host = uri.host().unwrap_or_default();
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let port = uri.port_u16().unwrap_or(default);
-    let addresses: Vec<SocketAddr> = (host, port)
-        .to_socket_addrs()
-        .map_err(DialError::Unreachable)?
-        .collect();
+    let found: Vec<SocketAddr> = (host, port).to_socket_addrs()?.collect();
+    if found.is_empty() {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    Ok(found)
+}
+
+/// Connects to the first of `addresses` that answers.
+fn knock(addresses: &[SocketAddr], until: Instant, stop: &Stop) -> Result<TcpStream, DialError> {
     let mut failure = io::Error::from(io::ErrorKind::NotFound);
     for patience in KNOCKS {
-        for address in &addresses {
+        for address in addresses {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() || stop.is_set() {
                 return Err(DialError::Unreachable(failure));
@@ -185,9 +236,10 @@ fn left_early(error: &tungstenite::Error) -> bool {
 pub(super) fn greet(
     client: &Identity,
     connection: &Connection,
+    addresses: &mut Addresses,
     stop: &Stop,
 ) -> Result<(Socket, Transport), DialError> {
-    let mut socket = open(&connection.url, stop)?;
+    let mut socket = open(&connection.url, addresses, stop)?;
     let (initiator, first) =
         Initiator::start(client, &connection.server_key).map_err(DialError::Noise)?;
     write(&mut socket, first).map_err(|Lost| DialError::Closed)?;
@@ -201,9 +253,13 @@ pub(super) fn greet(
 }
 
 /// Opens a WebSocket to `url`. Its reads and writes end [`DIAL_TIME`] after the start, unless [`Line::until`] is set anew.
-fn open(url: &Uri, stop: &Stop) -> Result<Socket, DialError> {
+fn open(url: &Uri, addresses: &mut Addresses, stop: &Stop) -> Result<Socket, DialError> {
+    let known = addresses.of(Instant::now(), || find(url));
+    let known = known.map_err(DialError::Unreachable)?;
     let until = Instant::now() + DIAL_TIME;
-    let tcp = connect(url, until, stop)?;
+    let tcp = knock(known, until, stop);
+    addresses.reached = matches!(tcp, Ok(_) | Err(DialError::Idle));
+    let tcp = tcp?;
     tcp.set_nodelay(true).map_err(DialError::Unreachable)?;
     let request = ClientRequestBuilder::new(url.clone()).with_sub_protocol(SUB_PROTOCOL);
     let line = Line {
@@ -218,4 +274,58 @@ fn open(url: &Uri, stop: &Stop) -> Result<Socket, DialError> {
         HandshakeError::Failure(error) => DialError::WebSocket(Box::new(error)),
     })?;
     Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_not_looked_up_at_each_dial() {
+        let start = Instant::now();
+        let mut addresses = Addresses::default();
+        let address: SocketAddr = "127.0.0.1:1".parse().unwrap();
+        let mut lookups = 0;
+        // An hour of idle dials.
+        for second in 0..3600 {
+            let now = start + Duration::from_secs(second);
+            let known = addresses.of(now, || {
+                lookups += 1;
+                Ok(vec![address])
+            });
+            assert_eq!(known.unwrap(), [address]);
+            addresses.reached = true;
+        }
+        assert_eq!(lookups, 6);
+    }
+
+    #[test]
+    fn a_name_that_is_not_found_is_not_looked_up_at_each_dial_either() {
+        let start = Instant::now();
+        let mut addresses = Addresses::default();
+        let mut lookups = 0;
+        for second in 0..60 {
+            let now = start + Duration::from_secs(second);
+            let failure = addresses.of(now, || {
+                lookups += 1;
+                Err(io::Error::other("no such name"))
+            });
+            assert_eq!(failure.unwrap_err().to_string(), "no such name");
+        }
+        assert_eq!(lookups, 2);
+    }
+
+    #[test]
+    fn what_was_known_is_used_while_it_cannot_be_found_out() {
+        let start = Instant::now();
+        let mut addresses = Addresses::default();
+        let [old, new]: [SocketAddr; 2] =
+            ["127.0.0.1:1", "127.0.0.1:2"].map(|a| a.parse().unwrap());
+        let later = |times: u32| start + Addresses::DOUBTED * times;
+        assert_eq!(addresses.of(start, || Ok(vec![old])).unwrap(), [old]);
+        // It does not answer there, and its new address comes with the next lookup that does.
+        let no = || Err(io::ErrorKind::TimedOut.into());
+        assert_eq!(addresses.of(later(1), no).unwrap(), [old]);
+        assert_eq!(addresses.of(later(2), || Ok(vec![new])).unwrap(), [new]);
+    }
 }

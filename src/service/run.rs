@@ -1,8 +1,8 @@
 //! Keeps the connections of the service going, all of them in one thread.
 //!
 //! An open connection gets a short look in each round (20 ms at most), so several are served at the same time, also while a
-//! person is asked. Dialing blocks the others, for 5 s at most beside what resolving a name takes, and so does a key that
-//! takes its time: give connections whose host is often unreachable a service of their own.
+//! person is asked. Dialing blocks the others, for 5 s at most beside what resolving a name takes now and then, and so does
+//! a key that takes its time: give connections whose host is often unreachable a service of their own.
 
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
@@ -12,7 +12,7 @@ use log::{Level, info, log};
 
 use super::answer::{Asked, Desk, Step};
 use super::config::{Config, Connection};
-use super::dial::DialError;
+use super::dial::{Addresses, DialError};
 use super::question::Question;
 use super::session::{Event, Session};
 use super::signing_log::SigningLog;
@@ -25,8 +25,11 @@ use crate::terminal;
 
 /// The pause after a refused connection, which is the normal idle state, and after a session.
 const IDLE: Duration = Duration::from_secs(1);
-/// The longest pause while something is wrong.
+/// The longest pause while something is wrong, and between sessions that come thick and fast: each may add a line to the
+/// signing log.
 const LONGEST: Duration = Duration::from_secs(5);
+/// Sessions that begin so far apart are no crowd.
+const CALM: Duration = Duration::from_secs(60);
 /// How long a service that is about to end because it refused waits for the integration to close.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// How long a service that was told to stop waits for the integrations to see it go.
@@ -75,7 +78,7 @@ pub fn run(config: &Config, log: SigningLog<'_>, world: World<'_>, until: Until)
             if stop.is_set() {
                 break;
             }
-            match (link.turn(config, &mut desk, world), until) {
+            match (link.turn(config, &mut desk, world, until), until) {
                 (Some(exit), Until::OneSession) => return exit,
                 (Some(_), Until::Forever) | (None, _) => {}
             }
@@ -86,7 +89,7 @@ pub fn run(config: &Config, log: SigningLog<'_>, world: World<'_>, until: Until)
         }
         consult(&mut links, &mut desk, world, &mut next_question);
         // An open connection waits by itself, in its look.
-        if links.iter().all(|link| link.session.is_none()) {
+        if links.iter().all(|link| link.open.is_none()) {
             let next = links.iter().map(|link| link.next).min().unwrap_or(now);
             pause(clock, stop, next);
         }
@@ -112,12 +115,16 @@ fn consult<'a>(
     next_question: &mut Instant,
 ) {
     let now = world.clock.instant();
-    let waiting = |link: &Link<'_>| (link.waiting.is_some(), link.is_shown());
-    if let Some(link) = links.iter_mut().find(|link| waiting(link).1) {
+    let is_asked = |link: &Link<'_>| link.open.as_ref().is_some_and(Open::is_asked);
+    let is_waiting = |link: &Link<'_>| {
+        let open = link.open.as_ref();
+        open.is_some_and(|open| open.waiting.is_some())
+    };
+    if let Some(link) = links.iter_mut().find(|link| is_asked(link)) {
         *next_question = now + BETWEEN_QUESTIONS;
         link.look_for_answer(desk, world);
     } else if now >= *next_question
-        && let Some(link) = links.iter_mut().find(|link| waiting(link).0)
+        && let Some(link) = links.iter_mut().find(|link| is_waiting(link))
     {
         link.ask(desk, world);
     }
@@ -128,17 +135,18 @@ fn consult<'a>(
 fn leave(mut links: Vec<Link<'_>>, desk: &mut Desk<'_>, clock: &dyn Clock) {
     info!("told to stop");
     for link in &mut links {
-        link.withdraw(desk, "the service was stopped before a person had answered");
-        if let Some(session) = &mut link.session {
-            session.leave();
+        if let Some(open) = &mut link.open {
+            let reason = "the service was stopped before a person had answered";
+            open.withdraw(link.connection, desk, reason);
+            open.session.leave();
         }
     }
     let until = clock.instant() + FAREWELL;
-    links.retain(|link| link.session.is_some());
+    links.retain(|link| link.open.is_some());
     while !links.is_empty() && clock.instant() < until {
-        links.retain_mut(|link| match &mut link.session {
-            Some(session) => !matches!(
-                session.look(&link.connection.name),
+        links.retain_mut(|link| match &mut link.open {
+            Some(open) => !matches!(
+                open.session.look(&link.connection.name),
                 Event::Ended | Event::Done(_)
             ),
             None => false,
@@ -150,12 +158,22 @@ fn leave(mut links: Vec<Link<'_>>, desk: &mut Desk<'_>, clock: &dyn Clock) {
 /// One connection, open or to be opened again.
 struct Link<'a> {
     connection: &'a Connection,
-    session: Option<Session>,
+    addresses: Addresses,
+    open: Option<Open<'a>>,
     /// When to dial again.
     next: Instant,
     /// The next pause while something is wrong.
     pause: Duration,
+    /// When the last session began.
+    met: Option<Instant>,
+    /// The pause after it.
+    rest: Duration,
     said: Said,
+}
+
+/// A session, and what is to come of it.
+struct Open<'a> {
+    session: Session,
     /// A request that waits for a person.
     waiting: Option<Waiting<'a>>,
     /// Since when a refusal waits for the integration to close.
@@ -172,45 +190,52 @@ impl<'a> Link<'a> {
     fn new(connection: &'a Connection, now: Instant) -> Link<'a> {
         Link {
             connection,
-            session: None,
+            addresses: Addresses::default(),
+            open: None,
             next: now,
             pause: IDLE,
+            met: None,
+            rest: IDLE,
             said: Said::default(),
-            waiting: None,
-            refused: None,
         }
     }
 
     /// Dials if it is time, or looks at the open session; how that session ended, if it ended with a result.
-    fn turn(&mut self, config: &Config, desk: &mut Desk<'_>, world: World<'_>) -> Option<Exit> {
+    fn turn(
+        &mut self,
+        config: &Config,
+        desk: &mut Desk<'_>,
+        world: World<'_>,
+        until: Until,
+    ) -> Option<Exit> {
         let now = world.clock.instant();
-        let Some(session) = &mut self.session else {
+        let Some(open) = &mut self.open else {
             if now >= self.next {
                 self.dial(config, world);
             }
             return None;
         };
-        let result = match session.look(&self.connection.name) {
+        let (reason, outcome) = match open.session.look(&self.connection.name) {
             Event::Quiet => {
-                let since = self.refused?;
+                let since = open.refused.filter(|_| until == Until::OneSession)?;
                 if now.saturating_duration_since(since) < LAST_WORDS {
                     return None;
                 }
-                Some(Exit::Refused)
+                ("", None)
             }
             Event::Asked(request) => {
                 self.said = Said::default();
                 match desk.receive(self.connection, *request) {
                     Step::Answer(answer) => {
-                        self.answer(&answer, world);
+                        open.answer(&answer, world);
                         if !matches!(answer, FromSigner::Error { .. }) {
                             return None;
                         }
                         // It is the end of the session.
-                        None
+                        ("", None)
                     }
                     Step::Ask(asked) => {
-                        self.waiting = Some(Waiting {
+                        open.waiting = Some(Waiting {
                             asked,
                             question: None,
                         });
@@ -218,99 +243,64 @@ impl<'a> Link<'a> {
                     }
                 }
             }
-            Event::Done(Outcome::Committed | Outcome::NotNeeded) if self.refused.is_none() => {
-                Some(Exit::Done)
-            }
-            Event::Done(_) | Event::Ended => {
-                let withdrawn =
-                    self.withdraw(desk, "the integration left before a person had answered");
-                (withdrawn || self.refused.is_some()).then_some(Exit::Refused)
-            }
+            Event::Done(outcome) => (
+                "the integration waited for it no longer, before a person had answered",
+                Some(outcome),
+            ),
+            Event::Ended => ("the integration left before a person had answered", None),
         };
+        let refused = open.refused.is_some();
+        // Whatever ended it: a question never outlives the session that asked it.
+        let withdrawn = open.withdraw(self.connection, desk, reason);
+        self.open = None;
         self.say(Level::Info, "the session is over", now);
-        self.session = None;
-        self.refused = None;
-        self.next = world.clock.instant() + IDLE;
-        result
-    }
-
-    /// Sends the answer to the request of the open session. A failure shows at the next look.
-    fn answer(&mut self, answer: &FromSigner, world: World<'_>) {
-        let refused = matches!(answer, FromSigner::Refused { .. });
-        // The next start may find it otherwise: a key may just have been kept from signing.
-        if refused && world.stop.is_set() {
-            return;
+        self.next = world.clock.instant() + self.rest;
+        match outcome {
+            _ if refused => Some(Exit::Refused),
+            Some(Outcome::Committed | Outcome::NotNeeded) => Some(Exit::Done),
+            Some(Outcome::Failed) | None => withdrawn.then_some(Exit::Refused),
         }
-        if refused {
-            self.refused = Some(world.clock.instant());
-        }
-        if let Some(session) = &mut self.session {
-            session.answer(answer);
-        }
-    }
-
-    fn is_shown(&self) -> bool {
-        let question = self.waiting.as_ref().map(|waiting| &waiting.question);
-        question.is_some_and(Option::is_some)
     }
 
     /// Puts the question to the person.
     fn ask(&mut self, desk: &mut Desk<'_>, world: World<'a>) {
-        let Some(waiting) = &mut self.waiting else {
+        let Some(open) = &mut self.open else { return };
+        let Some(waiting) = &mut open.waiting else {
             return;
         };
         match Question::ask(world.input, waiting.asked.question(self.connection)) {
             Ok(question) => waiting.question = Some(question),
-            Err(reason) => self.decide(Err(reason), desk, world),
+            Err(reason) => open.decide(self.connection, Err(reason), desk, world),
         }
     }
 
     /// Goes on with the request if the person has answered.
     fn look_for_answer(&mut self, desk: &mut Desk<'_>, world: World<'_>) {
-        let question = self
+        let Some(open) = &mut self.open else { return };
+        let question = open
             .waiting
             .as_mut()
             .and_then(|waiting| waiting.question.as_mut());
         if let Some(verdict) = question.and_then(Question::look) {
-            self.decide(verdict, desk, world);
-        }
-    }
-
-    fn decide(&mut self, verdict: Result<(), &'static str>, desk: &mut Desk<'_>, world: World<'_>) {
-        let Some(waiting) = self.waiting.take() else {
-            return;
-        };
-        let answer = match verdict {
-            Ok(()) => desk.sign(self.connection, &waiting.asked),
-            Err(reason) => desk.refuse(self.connection, &waiting.asked, reason),
-        };
-        self.answer(&answer, world);
-    }
-
-    /// Takes back a request that waits for a person, for a `reason`; whether there was one.
-    fn withdraw(&mut self, desk: &mut Desk<'_>, reason: &str) -> bool {
-        if self.is_shown() {
-            terminal::tell("\n(the question is withdrawn)");
-        }
-        match self.waiting.take() {
-            // There is nobody left to be told.
-            Some(waiting) => {
-                let _ = desk.refuse(self.connection, &waiting.asked, reason);
-                true
-            }
-            None => false,
+            open.decide(self.connection, verdict, desk, world);
         }
     }
 
     fn dial(&mut self, config: &Config, world: World<'_>) {
-        let dialed = Session::dial(config, self.connection, world.stop);
+        let dialed = Session::dial(config, self.connection, &mut self.addresses, world.stop);
         // Dialing takes time, and what follows counts from its end.
         let now = world.clock.instant();
         match dialed {
             Ok(session) => {
                 self.say(Level::Info, "connected", now);
-                self.session = Some(session);
+                self.open = Some(Open {
+                    session,
+                    waiting: None,
+                    refused: None,
+                });
                 self.pause = IDLE;
+                self.rest = rest(self.rest, self.met, now);
+                self.met = Some(now);
             }
             Err(_) if world.stop.is_set() => {}
             Err(error) => {
@@ -333,6 +323,69 @@ impl<'a> Link<'a> {
         if self.said.is_news(line, now) {
             log!(level, "{}: {line}", self.connection.name);
         }
+    }
+}
+
+impl Open<'_> {
+    /// Whether a person sees the question.
+    fn is_asked(&self) -> bool {
+        let question = self.waiting.as_ref().map(|waiting| &waiting.question);
+        question.is_some_and(Option::is_some)
+    }
+
+    /// Sends the answer to the request. A failure shows at the next look.
+    fn answer(&mut self, answer: &FromSigner, world: World<'_>) {
+        let refused = matches!(answer, FromSigner::Refused { .. });
+        // The next start may find it otherwise: a key may just have been kept from signing.
+        if refused && world.stop.is_set() {
+            return;
+        }
+        if refused {
+            self.refused = Some(world.clock.instant());
+        }
+        self.session.answer(answer);
+    }
+
+    fn decide(
+        &mut self,
+        connection: &Connection,
+        verdict: Result<(), &'static str>,
+        desk: &mut Desk<'_>,
+        world: World<'_>,
+    ) {
+        let Some(waiting) = self.waiting.take() else {
+            return;
+        };
+        let answer = match verdict {
+            Ok(()) => desk.sign(connection, &waiting.asked),
+            Err(reason) => desk.refuse(connection, &waiting.asked, reason),
+        };
+        self.answer(&answer, world);
+    }
+
+    /// Takes back a request that waits for a person, for a `reason`; whether there was one.
+    fn withdraw(&mut self, connection: &Connection, desk: &mut Desk<'_>, reason: &str) -> bool {
+        if self.is_asked() {
+            terminal::tell("\n(the question is withdrawn)");
+        }
+        match self.waiting.take() {
+            // There is nobody left to be told.
+            Some(waiting) => {
+                let _ = desk.refuse(connection, &waiting.asked, reason);
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+/// The pause after a session that begins now, when it was `before` after one that began at `met`.
+fn rest(before: Duration, met: Option<Instant>, now: Instant) -> Duration {
+    match met {
+        Some(met) if now.saturating_duration_since(met) < CALM => {
+            before.saturating_mul(2).min(LONGEST)
+        }
+        _ => IDLE,
     }
 }
 
@@ -390,6 +443,22 @@ mod tests {
             let pause = jittered(LONGEST);
             assert!(pause <= LONGEST && pause >= LONGEST * 3 / 4, "{pause:?}");
         }
+    }
+
+    #[test]
+    fn sessions_that_come_thick_and_fast_are_spaced() {
+        let start = Instant::now();
+        let mut sessions = 0;
+        let (mut now, mut met, mut last) = (start, None, IDLE);
+        // An hour of an integration that is always there, and is done at once.
+        while now < start + Duration::from_secs(3600) {
+            last = rest(last, met, now);
+            met = Some(now);
+            sessions += 1;
+            now += last;
+        }
+        assert!(sessions <= 3600 / 5 + 3, "{sessions}");
+        assert_eq!(rest(last, met, now + CALM), IDLE);
     }
 
     #[test]

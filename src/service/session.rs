@@ -8,7 +8,7 @@ use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::stream::MaybeTlsStream;
 
 use super::config::{Config, Connection};
-use super::dial::{DialError, Line, Socket, greet};
+use super::dial::{Addresses, DialError, Line, Socket, greet};
 use super::stop::Stop;
 use crate::error::chain;
 use crate::quote::excerpt;
@@ -56,9 +56,10 @@ impl Session {
     pub(super) fn dial(
         config: &Config,
         connection: &Connection,
+        addresses: &mut Addresses,
         stop: &Stop,
     ) -> Result<Session, DialError> {
-        let (mut socket, mut transport) = greet(&config.client, connection, stop)?;
+        let (mut socket, mut transport) = greet(&config.client, connection, addresses, stop)?;
         let hello = FromSigner::Hello {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             keys: u64::try_from(config.keys.len()).unwrap_or(u64::MAX),

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use super::answer::{Desk, Step};
 use super::config::{Config, Connection};
-use super::dial::DialError;
+use super::dial::{Addresses, DialError};
 use super::key::Key;
 use super::policy::Policy;
 use super::run::{Until, World, run};
@@ -117,7 +117,12 @@ fn serve(config: &Config, until: Until) -> Exit {
 }
 
 fn dial(config: &Config) -> Result<Session, DialError> {
-    Session::dial(config, &config.connections[0], &Stop::default())
+    Session::dial(
+        config,
+        &config.connections[0],
+        &mut Addresses::default(),
+        &Stop::default(),
+    )
 }
 
 /// The next message; `None` when the connection is over.
