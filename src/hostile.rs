@@ -15,6 +15,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, VecDeque};
 use std::error::Error as StdError;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
@@ -29,7 +30,7 @@ use crate::http::{self, Http, Request, Response};
 use crate::napu::Napu;
 use crate::ndau::wire as api;
 use crate::ndau::{Address, Algorithm, Issue, PrivateKey, PublicKey, Signature, text};
-use crate::service::answer::{read_issue, sign};
+use crate::service::answer::{asked_for, read_issue, sign};
 use crate::service::config as sigconfig;
 use crate::service::{self, Policy, signing_log};
 use crate::signer::message::{FromSigner, SignTx, ToSigner};
@@ -651,11 +652,12 @@ fn signing_laws(request: &SignTx) {
         Err(message) => return assert_line(&message),
     };
     assert_eq!(request.tx_type, "Issue");
-    if let Err(refusal) = policy.judge(&issue, Vec::new(), &[], 0) {
+    if let Err(refusal) = policy.judge(&issue, Rc::from([]), &[], 0) {
         return assert_line(&refusal.to_string());
     }
     assert!(issue.quantity() <= most);
-    for (key, signature) in sign(&issue, request, &*HELD, &|| false).unwrap_or_default() {
+    let keys = asked_for(HELD.iter(), request);
+    for (key, signature) in sign(&issue, &keys, &|| false).unwrap_or_default() {
         assert!(request.signing_keys.contains(&key));
         assert!(key.verifies(&issue.signable_bytes(), &signature));
     }
@@ -1111,7 +1113,7 @@ mod tests {
             panic!("it is a request");
         };
         let issue = read_issue(&request).unwrap();
-        let signatures = sign(&issue, &request, &*HELD, &|| false).unwrap();
+        let signatures = sign(&issue, &asked_for(HELD.iter(), &request), &|| false).unwrap();
         assert_eq!(signatures.len(), 2);
     }
 

@@ -10,7 +10,8 @@ use bitmart_issuer::clock::{Clock, SystemClock};
 use bitmart_issuer::error::Exit;
 use bitmart_issuer::ndau::Algorithm;
 use bitmart_issuer::service::{
-    Config, Form, LogError, SigningLog, Stop, Until, World, check, keygen, log_path, run, show,
+    Config, Form, IfMissing, LogError, SigningLog, Stop, Until, World, check, keygen, log_path,
+    run, show,
 };
 use bitmart_issuer::state::HostDisk;
 use bitmart_issuer::terminal;
@@ -23,8 +24,8 @@ use log::LevelFilter;
 #[derive(FromArgs)]
 #[argh(
     note = "Set up, once:\n\
-    1. `{command_name} keygen` makes a key pair. Make one for the identity of this service and one for the\n   \
-    identity of the integration (both ed25519), and one for each key that signs.\n\
+    1. `{command_name} keygen` makes a key pair. Make one for the identity of this service (ed25519), and one for each\n   \
+    key that signs. The integration's identity is made on its own host, by `bitmart-issuer init`.\n\
     2. Write sigconfig.toml, with mode 600:\n\n  \
     [client]                   # this service's identity: a pair that signs nothing\n  \
     type = \"virtual\"\n  \
@@ -32,7 +33,8 @@ use log::LevelFilter;
     priv_key = \"npvt...\"\n\n  \
     [connections.local]\n  \
     url = \"ws://localhost:20036/signer\"\n  \
-    server_key = \"npub...\"     # the integration's identity\n\n  \
+    server_key = \"npub...\"     # the integration's identity, as `bitmart-issuer init` prints it\n  \
+    # keys = [\"issue\"]         # the keys that sign for it, if not all of them\n\n  \
     [keys.issue]               # a key that signs\n  \
     type = \"virtual\"\n  \
     pub_key = \"npub...\"\n  \
@@ -47,8 +49,9 @@ use log::LevelFilter;
     [log]                      # optional: what was signed and refused, beside this file unless said otherwise\n  \
     path = \"ndau-signer.log.jsonl\"\n\n\
     3. Give the pub_key under [client] to the integration as its allowed signer.\n\
-    4. `{command_name} check --config sigconfig.toml` says whether all of this is in order.\n\
-    5. `{command_name} run --config sigconfig.toml`",
+    4. With max_issue_per_day: `{command_name} log --begin --config sigconfig.toml` begins the log that it is counted from.\n\
+    5. `{command_name} check --config sigconfig.toml` says whether all of this is in order.\n\
+    6. `{command_name} run --config sigconfig.toml`",
     note = "SIGTERM and SIGINT end `run` with 0 within about two seconds; a second signal ends it at once.",
     note = "RUST_LOG sets how much is logged: error, warn, info (the default), debug.",
     error_code(
@@ -133,6 +136,10 @@ struct Log {
     /// the lines as they are, and one more with the result
     #[argh(switch)]
     json: bool,
+    /// begin the log, where there is none: with max_issue_per_day, `run` does not begin one by itself, since nothing would
+    /// count yet
+    #[argh(switch)]
+    begin: bool,
 }
 
 /// Print a fresh key pair, as the two lines of a key file or a table of sigconfig.toml.
@@ -220,7 +227,12 @@ fn command() -> Exit {
 }
 
 fn serve(config: &Config, stop: &Stop, until: Until) -> Exit {
-    let log = match SigningLog::open(&HostDisk, &config.log, SystemClock.now_ms()) {
+    let log = match SigningLog::open(
+        &HostDisk,
+        &config.log,
+        SystemClock.now_ms(),
+        IfMissing::under(&config.policy),
+    ) {
         Ok(log) => log,
         Err(error) => return terminal::fail(PROGRAM, &error, error.exit()),
     };
@@ -244,6 +256,12 @@ fn show_log(arguments: &Log) -> Exit {
             return terminal::usage(PROGRAM, "`log` needs either --config or --log");
         }
     };
+    if arguments.begin {
+        return match SigningLog::begin(&HostDisk, &path) {
+            Ok(()) => terminal::print(PROGRAM, format_args!("begun: {}", path.display())),
+            Err(error) => terminal::fail(PROGRAM, &error, error.exit()),
+        };
+    }
     let form = if arguments.json {
         Form::Json
     } else {

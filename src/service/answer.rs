@@ -73,7 +73,7 @@ impl<'a> Desk<'a> {
             }
         };
         let asked = Asked { request, issue };
-        match self.judge(&asked) {
+        match self.judge(connection, &asked) {
             Ok(()) if self.policy.confirm => Step::Ask(Box::new(asked)),
             Ok(()) => Step::Answer(self.sign_judged(connection, &asked)),
             Err(reason) => Step::Answer(self.refuse(connection, &asked, &reason)),
@@ -83,7 +83,7 @@ impl<'a> Desk<'a> {
     /// The answer once a person said yes: signatures by those of the request's keys that are held here, or why not.
     pub(crate) fn sign(&mut self, connection: &Connection, asked: &Asked) -> FromSigner {
         // While the person thought, others may have used up the day's limit.
-        match self.judge(asked) {
+        match self.judge(connection, asked) {
             Ok(()) => self.sign_judged(connection, asked),
             Err(reason) => self.refuse(connection, asked, &reason),
         }
@@ -106,23 +106,30 @@ impl<'a> Desk<'a> {
         }
     }
 
-    fn judge(&mut self, asked: &Asked) -> Result<(), String> {
-        let held = held(self.keys, &asked.request);
+    /// What a person is asked about a request.
+    pub(crate) fn question(&self, connection: &Connection, asked: &Asked) -> String {
+        asked.question(connection, self.keys)
+    }
+
+    fn judge(&mut self, connection: &Connection, asked: &Asked) -> Result<(), String> {
+        let held = held(self.keys, connection, &asked.request);
         if held.is_empty() {
-            return Err("none of the keys asked for is held here".to_owned());
+            return Err("none of the keys asked for is held here for this connection".to_owned());
         }
         // Nobody is bothered for what could not be written down.
         self.log.check().map_err(|error| untold(&error))?;
         let keys = held.iter().map(|key| key.public().to_string()).collect();
         let now_ms = self.clock.now_ms();
+        let signed = self.log.signed(now_ms).map_err(|error| untold(&error))?;
         self.policy
-            .judge(&asked.issue, keys, self.log.signed(), now_ms)
+            .judge(&asked.issue, keys, signed, now_ms)
             .map_err(|refusal| refusal.to_string())
     }
 
     fn sign_judged(&mut self, connection: &Connection, asked: &Asked) -> FromSigner {
         let stop = || self.stop.is_set();
-        let signatures = match sign(&asked.issue, &asked.request, self.keys, &stop) {
+        let held = held(self.keys, connection, &asked.request);
+        let signatures = match sign(&asked.issue, &held, &stop) {
             Ok(signatures) => signatures,
             Err(reason) => return self.refuse(connection, asked, &reason),
         };
@@ -195,13 +202,15 @@ fn untold(problem: &super::LogError) -> String {
 }
 
 impl Asked {
-    /// What a person is asked about it.
-    pub(crate) fn question(&self, connection: &Connection) -> String {
+    fn question(&self, connection: &Connection, keys: &[Key]) -> String {
+        let held = held(keys, connection, &self.request);
+        let names: Vec<&str> = held.iter().map(|key| key.name()).collect();
         let context = &self.request.context;
         format!(
             "\n{name} ({peer}) asks to sign:\n  \
              an Issue of {quantity} ndau\n  \
              sequence {sequence}, hash {hash}\n  \
+             with {names}\n  \
              for {trades} of {symbol}, {first} to {last} (as it says)\n\
              Type yes to sign it: ",
             name = connection.name,
@@ -209,10 +218,11 @@ impl Asked {
             quantity = self.issue.quantity(),
             sequence = self.issue.sequence(),
             hash = self.issue.hash(),
+            names = names.join(", "),
             trades = trades(context),
-            symbol = excerpt(&context.symbol),
-            first = excerpt(&context.first_trade_id),
-            last = excerpt(&context.last_trade_id),
+            symbol = plain(&context.symbol),
+            first = plain(&context.first_trade_id),
+            last = plain(&context.last_trade_id),
         )
     }
 }
@@ -232,6 +242,12 @@ impl fmt::Display for Asked {
             excerpt(&context.last_trade_id),
         )
     }
+}
+
+/// What a request says, for a person: no letters that other scripts write from right to left, or that look like others.
+fn plain(text: &str) -> String {
+    let plain = |c: char| if c.is_ascii() { c } else { '?' };
+    excerpt(&text.chars().map(plain).collect::<String>())
 }
 
 fn trades(context: &Context) -> String {
@@ -256,23 +272,28 @@ pub(crate) fn read_issue(request: &SignTx) -> Result<Issue, String> {
     Issue::parse_unsigned(&request.tx).map_err(|error| chain(&error))
 }
 
-/// Those of `keys` that are to sign.
-fn held<'k>(keys: &'k [Key], request: &SignTx) -> Vec<&'k Key> {
-    let asked_for = |key: &&Key| request.signing_keys.contains(key.public());
-    keys.iter().filter(asked_for).collect()
+/// Those of `keys` that are to sign for this connection.
+fn held<'k>(keys: &'k [Key], connection: &Connection, request: &SignTx) -> Vec<&'k Key> {
+    let own = keys.iter().filter(|key| connection.may_use(key.public()));
+    asked_for(own, request)
 }
 
-/// Signatures by those of `keys` that are to sign, or why there is not even one.
+/// Those of `keys` that a request names.
+pub(crate) fn asked_for<'k>(keys: impl Iterator<Item = &'k Key>, request: &SignTx) -> Vec<&'k Key> {
+    keys.filter(|key| request.signing_keys.contains(key.public()))
+        .collect()
+}
+
+/// Signatures by `keys`, or why there is not even one.
 pub(crate) fn sign(
     issue: &Issue,
-    request: &SignTx,
-    keys: &[Key],
+    keys: &[&Key],
     stop: &dyn Fn() -> bool,
 ) -> Result<Vec<(PublicKey, Signature)>, String> {
     let bytes = issue.signable_bytes();
     let mut signatures = Vec::new();
     let mut failures = Vec::new();
-    for key in held(keys, request) {
+    for key in keys {
         match key.sign(&bytes, stop) {
             Ok(signature) => signatures.push((key.public().clone(), signature)),
             Err(error) => {
@@ -295,6 +316,7 @@ mod tests {
     use crate::clock::SystemClock;
     use crate::napu::Napu;
     use crate::ndau::PrivateKey;
+    use crate::service::IfMissing;
     use crate::signer::message::RequestId;
     use crate::state::HostDisk;
 
@@ -321,6 +343,7 @@ mod tests {
             name: "test".to_owned(),
             url: "ws://localhost".parse().unwrap(),
             server_key: key(9).public().clone(),
+            keys: None,
         }
     }
 
@@ -331,7 +354,7 @@ mod tests {
         let mut desk = Desk {
             keys,
             policy,
-            log: SigningLog::open(&HostDisk, &path, 0).unwrap(),
+            log: SigningLog::open(&HostDisk, &path, 0, IfMissing::Begin).unwrap(),
             clock: &SystemClock,
             stop: &Stop::default(),
         };
@@ -408,12 +431,13 @@ mod tests {
             panic!("{step:?}");
         };
         assert_eq!(log, "");
-        let question = asked.question(&connection());
+        let question = asked.question(&connection(), &[key(1).into()]);
         for part in [
             "test (npub",
             "1 ndau",
             "sequence 5",
             asked.issue.hash().as_str(),
+            "with keys.test\n",
             "1 trade of NDAU_USDT",
         ] {
             assert!(question.contains(part), "{question}");
@@ -441,8 +465,8 @@ mod tests {
         let (Step::Ask(asked), _) = receive(&wanted, &[key(1).into()], ask) else {
             panic!("not asked");
         };
-        let question = asked.question(&connection());
-        assert_eq!(question.lines().count(), 6, "{question}");
+        let question = asked.question(&connection(), &[key(1).into()]);
+        assert_eq!(question.lines().count(), 7, "{question}");
         assert!(!question.contains('\u{1b}') && !question.contains('\u{202e}'));
         let (_, log) = receive(&wanted, &[key(1).into()], Policy::default());
         assert!(log.lines().count() == 1 && log.len() < 3000, "{log}");

@@ -2,7 +2,6 @@
 //! means anything.
 
 use std::fmt;
-use std::io;
 use std::path::Path;
 
 use serde_json::json;
@@ -11,7 +10,7 @@ use tungstenite::protocol::frame::coding::CloseCode;
 use super::config::{Connection, Settings, folder, identity};
 use super::dial::{Addresses, DialError, greet};
 use super::key::{Ask, Written};
-use super::signing_log::{Form, LogError, show};
+use super::signing_log::{IfMissing, look};
 use super::stop::Stop;
 use crate::error::{Exit, chain};
 use crate::signer::{Identity, close};
@@ -58,7 +57,11 @@ pub fn check(path: &Path, ask: Ask<'_>, stop: &Stop) -> Report {
         Ok(client) => Finding::good("client", format!("this service is {}", client.public())),
         Err(error) => Finding::wrong("client", chain(error), error.exit()),
     });
-    findings.push(look_at_log(&folder.join(&settings.log)));
+    findings.push(Finding::good("policy", settings.policy.to_string()));
+    findings.push(look_at_log(
+        &folder.join(&settings.log),
+        IfMissing::under(&settings.policy),
+    ));
     for key in settings.keys {
         findings.push(look_at_key(key, folder, ask, stop));
     }
@@ -68,21 +71,17 @@ pub fn check(path: &Path, ask: Ask<'_>, stop: &Stop) -> Report {
     Report { findings }
 }
 
-/// Whether the signing log, if there is one, is as it was written. A service that runs is not disturbed.
-fn look_at_log(path: &Path) -> Finding {
+/// Whether a service that starts now could use the signing log. One that runs is not disturbed.
+fn look_at_log(path: &Path, missing: IfMissing) -> Finding {
     let shown = path.display();
-    match show(path, Form::Json, &mut io::sink()) {
-        Ok(()) => Finding::good("log", format!("{shown} is whole")),
-        Err(LogError::Missing { .. }) if is_folder(folder(path)) => Finding::good(
+    match look(path, missing) {
+        Ok(true) => Finding::good("log", format!("{shown} is whole")),
+        Ok(false) => Finding::good(
             "log",
             format!("{shown} is not there yet; the first run makes it"),
         ),
         Err(error) => Finding::wrong("log", chain(&error), error.exit()),
     }
-}
-
-fn is_folder(path: &Path) -> bool {
-    path.as_os_str().is_empty() || path.is_dir()
 }
 
 fn look_at_key(key: Written, folder: &Path, ask: Ask<'_>, stop: &Stop) -> Finding {

@@ -9,6 +9,7 @@
 //! [connections.NAME]
 //! url = "ws://localhost:20036/signer"
 //! server_key = "npub…"      # the integration's identity
+//! keys = ["NAME"]           # optional: it can have signatures by these keys alone
 //!
 //! [keys.NAME]               # or, in the original's newer form, [virtual.NAME] without a type
 //! type = "virtual"
@@ -82,6 +83,15 @@ pub struct Connection {
     pub url: Uri,
     /// Its identity.
     pub server_key: PublicKey,
+    /// The keys that sign for it; without a list all of them do.
+    pub keys: Option<Vec<PublicKey>>,
+}
+
+impl Connection {
+    /// Whether `key` signs for it.
+    pub(crate) fn may_use(&self, key: &PublicKey) -> bool {
+        self.keys.as_ref().is_none_or(|keys| keys.contains(key))
+    }
 }
 
 /// Why there is no configuration.
@@ -236,8 +246,9 @@ pub(crate) fn parse(text: &str) -> Result<Settings, Wrong> {
     Identity::require_usable(client.public()).map_err(Wrong::Identity)?;
 
     let mut keys: Vec<Written> = Vec::new();
+    let mut names = Vec::new();
     for (group, typed) in [("keys", true), ("virtual", false)] {
-        for (_, table) in root.tables(group)? {
+        for (name, table) in root.tables(group)? {
             let key = Written::read(&table, typed)?;
             if key.public() == client.public() {
                 let problem =
@@ -247,6 +258,7 @@ pub(crate) fn parse(text: &str) -> Result<Settings, Wrong> {
             if keys.iter().any(|known| known.public() == key.public()) {
                 return Err(table.error("pub_key", "this key is given twice").into());
             }
+            names.push((name, key.public().clone()));
             keys.push(key);
         }
     }
@@ -256,7 +268,7 @@ pub(crate) fn parse(text: &str) -> Result<Settings, Wrong> {
 
     let mut connections = Vec::new();
     for (name, table) in root.tables("connections")? {
-        let connection = connection(name, &table)?;
+        let connection = connection(name, &table, &names)?;
         let server = &connection.server_key;
         if server == client.public() || keys.iter().any(|key| key.public() == server) {
             let problem = "this is a key of this service: give the integration's identity";
@@ -306,8 +318,12 @@ pub(crate) fn folder(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new(""))
 }
 
-fn connection(name: &str, table: &Table<'_>) -> Result<Connection, KeyFileError> {
-    table.only(&["url", "server_key"])?;
+fn connection(
+    name: &str,
+    table: &Table<'_>,
+    keys: &[(&str, PublicKey)],
+) -> Result<Connection, KeyFileError> {
+    table.only(&["url", "server_key", "keys"])?;
     let is_usable = |url: &Uri| {
         matches!(url.scheme_str(), Some("ws" | "wss"))
             && url.host().is_some_and(|host| !host.is_empty())
@@ -331,7 +347,33 @@ fn connection(name: &str, table: &Table<'_>) -> Result<Connection, KeyFileError>
         name: name.to_owned(),
         url,
         server_key: table.public_key("server_key")?,
+        keys: if table.has("keys") {
+            Some(keys_of(table, keys)?)
+        } else {
+            None
+        },
     })
+}
+
+/// The keys that a connection names.
+fn keys_of(table: &Table<'_>, keys: &[(&str, PublicKey)]) -> Result<Vec<PublicKey>, KeyFileError> {
+    let mut own = Vec::new();
+    for name in table.texts("keys")? {
+        let known = own.len();
+        let named = keys.iter().filter(|(key, _)| *key == name);
+        own.extend(named.map(|(_, public)| public.clone()));
+        if own.len() == known {
+            // It is not repeated: a key may have been put in the place of its name.
+            return Err(table.error("keys", "names a key that is not under [keys]"));
+        }
+    }
+    if own.is_empty() {
+        return Err(table.error(
+            "keys",
+            "names no key: leave it out, or leave the connection out",
+        ));
+    }
+    Ok(own)
 }
 
 /// Where the signing log of the configuration at `path` is. Nothing else that it names is opened, and nobody is asked.

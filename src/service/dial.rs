@@ -137,14 +137,14 @@ pub(super) struct Addresses {
     failure: String,
     /// When that was.
     tried: Option<Instant>,
-    /// Whether somebody was there at the last dial, if only to refuse it.
+    /// Whether the last dial found who is meant, or at least a host where nobody listens.
     reached: bool,
 }
 
 impl Addresses {
-    /// How long they are believed while somebody is there.
+    /// How long they are believed while that is so.
     const BELIEVED: Duration = Duration::from_secs(600);
-    /// And while nobody is.
+    /// And while it is not.
     const DOUBTED: Duration = Duration::from_secs(30);
 
     /// The addresses of `host`, which `find` finds out.
@@ -239,6 +239,17 @@ pub(super) fn greet(
     addresses: &mut Addresses,
     stop: &Stop,
 ) -> Result<(Socket, Transport), DialError> {
+    let greeted = shake_hands(client, connection, addresses, stop);
+    addresses.reached = matches!(greeted, Ok(_) | Err(DialError::Idle));
+    greeted
+}
+
+fn shake_hands(
+    client: &Identity,
+    connection: &Connection,
+    addresses: &mut Addresses,
+    stop: &Stop,
+) -> Result<(Socket, Transport), DialError> {
     let mut socket = open(&connection.url, addresses, stop)?;
     let (initiator, first) =
         Initiator::start(client, &connection.server_key).map_err(DialError::Noise)?;
@@ -257,9 +268,7 @@ fn open(url: &Uri, addresses: &mut Addresses, stop: &Stop) -> Result<Socket, Dia
     let known = addresses.of(Instant::now(), || find(url));
     let known = known.map_err(DialError::Unreachable)?;
     let until = Instant::now() + DIAL_TIME;
-    let tcp = knock(known, until, stop);
-    addresses.reached = matches!(tcp, Ok(_) | Err(DialError::Idle));
-    let tcp = tcp?;
+    let tcp = knock(known, until, stop)?;
     tcp.set_nodelay(true).map_err(DialError::Unreachable)?;
     let request = ClientRequestBuilder::new(url.clone()).with_sub_protocol(SUB_PROTOCOL);
     let line = Line {

@@ -26,7 +26,7 @@ pub use key::{Ask, Key, KeyError, OpenError, ProgramError};
 pub use keygen::keygen;
 pub use policy::Policy;
 pub use run::{Until, World, run};
-pub use signing_log::{Form, LogError, SigningLog, show};
+pub use signing_log::{Form, IfMissing, LogError, SigningLog, show};
 pub use stop::Stop;
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::rc::Rc;
 
 use crate::napu::Napu;
 use crate::ndau::Issue;
@@ -36,7 +37,7 @@ pub(crate) struct Signed {
     pub(crate) sequence: u64,
     pub(crate) quantity: Napu,
     /// By which keys.
-    pub(crate) keys: Vec<String>,
+    pub(crate) keys: Rc<[String]>,
 }
 
 /// Which limit is in the way.
@@ -73,12 +74,30 @@ impl fmt::Display for Refusal {
     }
 }
 
+/// What is in force, in a line.
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.max_issue_per_tx {
+            Some(most) => write!(f, "at most {most} ndau in one transaction")?,
+            None => f.write_str("no limit in one transaction")?,
+        }
+        match self.max_issue_per_day {
+            Some(most) => write!(f, ", {most} ndau within 24 hours")?,
+            None => f.write_str(", no limit within 24 hours")?,
+        }
+        f.write_str(match self.confirm {
+            true => "; a person is asked each time",
+            false => "; nobody is asked",
+        })
+    }
+}
+
 impl Policy {
     /// Whether `issue` may be signed with `keys` at `now_ms`, after what was `signed`; a person is not asked here.
     pub(crate) fn judge(
         &self,
         issue: &Issue,
-        keys: Vec<String>,
+        keys: Rc<[String]>,
         signed: &[Signed],
         now_ms: u64,
     ) -> Result<(), Refusal> {
@@ -187,7 +206,7 @@ mod tests {
                 max_issue_per_tx: most.map(napu),
                 ..Policy::default()
             };
-            let verdict = policy.judge(&issue, Vec::new(), &[], 0);
+            let verdict = policy.judge(&issue, Rc::from([]), &[], 0);
             assert_eq!(verdict.is_ok(), allowed, "{most:?}");
         }
     }

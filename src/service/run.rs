@@ -67,6 +67,7 @@ pub fn run(config: &Config, log: SigningLog<'_>, world: World<'_>, until: Until)
         .iter()
         .map(|connection| Link::new(connection, now))
         .collect();
+    info!("policy: {}", config.policy);
     for link in &links {
         info!("{}: dialing {}", link.connection.name, link.connection.url);
     }
@@ -268,7 +269,7 @@ impl<'a> Link<'a> {
         let Some(waiting) = &mut open.waiting else {
             return;
         };
-        match Question::ask(world.input, waiting.asked.question(self.connection)) {
+        match Question::ask(world.input, desk.question(self.connection, &waiting.asked)) {
             Ok(question) => waiting.question = Some(question),
             Err(reason) => open.decide(self.connection, Err(reason), desk, world),
         }

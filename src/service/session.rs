@@ -60,9 +60,11 @@ impl Session {
         stop: &Stop,
     ) -> Result<Session, DialError> {
         let (mut socket, mut transport) = greet(&config.client, connection, addresses, stop)?;
+        let own = config.keys.iter();
+        let own = own.filter(|key| connection.may_use(key.public())).count();
         let hello = FromSigner::Hello {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            keys: u64::try_from(config.keys.len()).unwrap_or(u64::MAX),
+            keys: u64::try_from(own).unwrap_or(u64::MAX),
         };
         let hello = transport.seal(&hello.to_json()).map_err(DialError::Noise)?;
         write(&mut socket, hello).map_err(|Lost| DialError::Closed)?;

@@ -347,6 +347,8 @@ fn check_finds_all_in_order() {
     let expected = [
         "ok    file: keys.toml, which only its owner can read".to_owned(),
         format!("ok    client: this service is {}", key(100).public()),
+        "ok    policy: no limit in one transaction, no limit within 24 hours; nobody is asked"
+            .to_owned(),
         "ok    log: keys.toml.jsonl is not there yet; the first run makes it".to_owned(),
         format!(
             "ok    keys.issue: {} (ed25519, command) signs",
@@ -473,7 +475,7 @@ fn check_says_what_is_not_in_order() {
     let ended = check(&place, &[]);
     assert_eq!(ended.code, 78);
     assert!(
-        ended.stdout.contains("2 of 6 not in order [78: config]"),
+        ended.stdout.contains("2 of 7 not in order [78: config]"),
         "{ended:#?}"
     );
 

@@ -193,9 +193,80 @@ fn a_second_signal_ends_it_at_once() {
     assert!(!ended.stderr.contains("stopped"), "{ended:#?}");
 }
 
+/// A place with a sale, and a signer that may sign 7 ndau a day and has not signed any.
+fn with_a_daily_limit() -> Place {
+    let place = with_a_sale("max_issue_per_day = \"7\"");
+    let begun = signer(&place, &["log", "--begin", "--log", LOG]);
+    assert_eq!(
+        (begun.code, begun.stdout.trim()),
+        (0, "begun: signed.jsonl")
+    );
+    place
+}
+
+/// A log that went missing takes the day's count with it, so nothing is signed until a person says that it may.
+#[test]
+fn a_days_count_does_not_begin_anew_by_itself() {
+    let place = with_a_daily_limit();
+    place.run().expect(0, "issued", "5");
+    let moved = place.path("moved.jsonl");
+    fs::rename(place.path(LOG), &moved).unwrap();
+    let config = sigconfig(&place, "ws://127.0.0.1:1/signer");
+    for command in ["run", "check"] {
+        let ended = signer(&place, &[command, "--config", &config]);
+        assert_eq!(ended.code, 78, "{ended:#?}");
+        let says = ended.stdout + &ended.stderr;
+        assert!(
+            says.contains("begin it with `ndau-signer log --begin`"),
+            "{says}"
+        );
+    }
+    assert!(!place.path(LOG).exists());
+    fs::rename(&moved, place.path(LOG)).unwrap();
+    let again = signer(&place, &["log", "--begin", "--config", &config]);
+    assert_eq!(again.code, 78, "{again:#?}");
+    assert!(again.stderr.contains("is there already"), "{again:#?}");
+    place.exchange.sell("2.5");
+    place.run().fails(77, &["since 5 ndau were signed"]);
+}
+
+/// What `check` finds in order, `run` finds so too.
+#[test]
+fn check_refuses_a_log_that_a_run_would() {
+    let place = with_a_sale("");
+    let config = sigconfig(&place, "ws://127.0.0.1:1/signer");
+    place.write(LOG, "", 0o622);
+    for command in ["run", "check"] {
+        let ended = signer(&place, &[command, "--config", &config]);
+        assert_eq!(ended.code, 78, "{ended:#?}");
+        let says = ended.stdout + &ended.stderr;
+        assert!(
+            says.contains("others can write to the signing log"),
+            "{says}"
+        );
+    }
+}
+
+/// A connection can be given some of the keys.
+#[test]
+fn a_connection_gets_signatures_by_its_own_keys_alone() {
+    let place = with_a_sale("");
+    let ended = place.run_with(|place, url| {
+        let config = place.write_sigconfig(&key(100), url, &[key(1), key(2)]);
+        let text = fs::read_to_string(place.path(&config)).unwrap();
+        let own = text.replace("server_key", "keys = [\"key1\"]\nserver_key");
+        assert_ne!(own, text);
+        place.write(&config, &own, 0o600);
+        Some(Running::start(
+            place.command_of(SIGNER, &["run", "--config", &config]),
+        ))
+    });
+    ended.fails(77, &["is held here for this connection"]);
+}
+
 #[test]
 fn a_day_is_counted_across_restarts() {
-    let place = with_a_sale("max_issue_per_day = \"7\"");
+    let place = with_a_daily_limit();
     place.run().expect(0, "issued", "5");
     place.exchange.sell("2.5");
     for _ in 0..2 {
@@ -217,7 +288,7 @@ fn a_day_is_counted_across_restarts() {
 /// What was signed and not submitted is signed again by the next run, and counts once.
 #[test]
 fn signing_the_same_again_counts_once() {
-    let place = with_a_sale("max_issue_per_day = \"7\"");
+    let place = with_a_daily_limit();
     for _ in 0..2 {
         let (issuer, url) = start_run(&place);
         // Signed, and the run is gone before it is submitted.
@@ -320,7 +391,7 @@ fn a_question_ends_when_nobody_waits_for_its_answer() {
     asking.says("the session is over", 1);
     let (verdict, reason) = last(&place);
     assert_eq!(verdict, "refused");
-    assert_eq!(reason, "the integration left before a person had answered");
+    assert!(reason.ends_with("before a person had answered"), "{reason}");
     let _ = asking.kill();
     assert_eq!(place.chain.issues().len(), 0);
 }

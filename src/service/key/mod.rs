@@ -24,6 +24,8 @@ use crate::ndau::{PrivateKey, PublicKey, Signature};
 /// A key that signs.
 #[derive(Debug)]
 pub struct Key {
+    /// Its table in `sigconfig.toml`.
+    name: String,
     public: PublicKey,
     holder: Holder,
 }
@@ -103,6 +105,11 @@ impl StdError for KeyError {
 }
 
 impl Key {
+    /// What people call it, `keys.NAME`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// What its signatures verify with.
     pub fn public(&self) -> &PublicKey {
         &self.public
@@ -132,9 +139,11 @@ impl Key {
     }
 }
 
+#[cfg(any(test, fuzzing))]
 impl From<PrivateKey> for Key {
     fn from(key: PrivateKey) -> Key {
         Key {
+            name: "keys.test".to_owned(),
             public: key.public().clone(),
             holder: Holder::Virtual(key),
         }

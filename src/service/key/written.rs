@@ -201,7 +201,11 @@ impl Written {
             #[cfg(feature = "yubihsm")]
             Kind::YubiHsm(written) => Holder::YubiHsm(written.open(&table, folder, ask)?),
         };
-        Ok(Key { public, holder })
+        Ok(Key {
+            name: table,
+            public,
+            holder,
+        })
     }
 }
 

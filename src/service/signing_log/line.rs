@@ -1,6 +1,7 @@
 //! One line of the signing log, and a reader that follows the chain of lines. Pure.
 
 use std::io::{self, BufRead, Read};
+use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
@@ -54,7 +55,7 @@ impl Entry {
                 time_ms: self.time_ms,
                 sequence: issue.sequence(),
                 quantity: issue.quantity(),
-                keys: keys.clone(),
+                keys: Rc::from(keys.as_slice()),
             }),
             (_, Verdict::Refused(_)) | (None, _) => None,
         }

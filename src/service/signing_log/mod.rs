@@ -7,20 +7,24 @@
 //! the last line's hash, to be kept elsewhere.
 
 mod line;
+mod recent;
 mod show;
 
 use std::error::Error as StdError;
 use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, BufReader};
+use std::io::{self, BufReader, Seek};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Access, access};
+
 pub(crate) use line::{Entry, Reader, Tail, Verdict, print};
 use line::{MAX_LINE, ReadError};
+use recent::Recent;
 pub use show::{Form, show};
 
-use super::policy::{DAY_MS, Signed};
+use super::policy::{Policy, Signed};
 use crate::error::Exit;
 use crate::state::Disk;
 
@@ -44,6 +48,16 @@ pub enum LogError {
     /// There is none to be shown.
     Missing {
         /// Where it should be.
+        path: PathBuf,
+    },
+    /// There is none, and a limit is counted from it.
+    NotBegun {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// One is to be begun, and is there.
+    Begun {
+        /// The log.
         path: PathBuf,
     },
     /// It is something else than a file.
@@ -93,6 +107,8 @@ impl LogError {
             LogError::Disk { .. } | LogError::Output(_) => Exit::Disk,
             LogError::NoFolder { .. }
             | LogError::Missing { .. }
+            | LogError::NotBegun { .. }
+            | LogError::Begun { .. }
             | LogError::NotAFile { .. }
             | LogError::Exposed { .. } => Exit::Config,
             LogError::Locked { .. } => Exit::Unavailable,
@@ -120,6 +136,17 @@ impl fmt::Display for LogError {
                 "there is no signing log {}: is this its path? the first `ndau-signer run` begins it",
                 path.display()
             ),
+            LogError::NotBegun { path } => write!(
+                f,
+                "there is no signing log {}, and max_issue_per_day is counted from it: put it back (is its disk \
+                 mounted?), or, if there never was one, begin it with `ndau-signer log --begin`",
+                path.display()
+            ),
+            LogError::Begun { path } => write!(
+                f,
+                "the signing log {} is there already, and stays as it is",
+                path.display()
+            ),
             LogError::Output(_) => f.write_str("what the signing log says could not be printed"),
             LogError::NotAFile { path } => write!(
                 f,
@@ -134,7 +161,8 @@ impl fmt::Display for LogError {
             ),
             LogError::Locked { path } => write!(
                 f,
-                "another ndau-signer holds the signing log {}: stop it, or give each a log.path of its own",
+                "another ndau-signer holds the signing log {}: stop it, or give each a log.path of its own (with one key in \
+                 both, each signs up to its own max_issue_per_day)",
                 path.display()
             ),
             LogError::Damaged { path, line, what } => write!(
@@ -164,12 +192,33 @@ impl StdError for LogError {
             LogError::Disk { source, .. } | LogError::Output(source) => Some(source),
             LogError::NoFolder { .. }
             | LogError::Missing { .. }
+            | LogError::NotBegun { .. }
+            | LogError::Begun { .. }
             | LogError::NotAFile { .. }
             | LogError::Exposed { .. }
             | LogError::Locked { .. }
             | LogError::Damaged { .. }
             | LogError::Changed { .. }
             | LogError::TooLong { .. } => None,
+        }
+    }
+}
+
+/// What is done where there is no log yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IfMissing {
+    /// It is begun.
+    Begin,
+    /// Nothing: a limit is counted from it, and one that went missing must not begin anew by itself.
+    Refuse,
+}
+
+impl IfMissing {
+    /// What `policy` needs.
+    pub fn under(policy: &Policy) -> IfMissing {
+        match policy.max_issue_per_day {
+            Some(_) => IfMissing::Refuse,
+            None => IfMissing::Begin,
         }
     }
 }
@@ -184,20 +233,45 @@ pub struct SigningLog<'a> {
     tail: Tail,
     /// Whether an append failed, so that the file may hold more than that.
     failed: bool,
-    /// What was signed lately, oldest first.
-    signed: Vec<Signed>,
+    recent: Recent,
 }
 
 impl<'a> SigningLog<'a> {
-    /// Opens the log at `path`, or begins one there, and reads all of it. A line that a crash cut off is removed, durably.
+    /// Begins a log at `path`, durably.
+    ///
+    /// # Errors
+    /// When there is one, and when the disk fails.
+    pub fn begin(disk: &dyn Disk, path: &Path) -> Result<(), LogError> {
+        match create(OpenOptions::new().append(true).create_new(true), path) {
+            Ok(_) => sync(disk, path),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(LogError::Begun {
+                path: path.to_owned(),
+            }),
+            Err(error) => Err(not_opened(path)(error)),
+        }
+    }
+
+    /// Opens the log at `path` and reads all of it. A line that a crash cut off is removed, durably.
     ///
     /// # Errors
     /// When another process holds it, when it is not as it was written, and when the disk fails.
-    pub fn open(disk: &'a dyn Disk, path: &Path, now_ms: u64) -> Result<SigningLog<'a>, LogError> {
-        let file = open(
-            path,
-            OpenOptions::new().append(true).create(true).mode(0o600),
-        )?;
+    pub fn open(
+        disk: &'a dyn Disk,
+        path: &Path,
+        now_ms: u64,
+        missing: IfMissing,
+    ) -> Result<SigningLog<'a>, LogError> {
+        require_file(path)?;
+        let begin = missing == IfMissing::Begin;
+        let file = match create(OpenOptions::new().append(true).create(begin), path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !begin => {
+                return Err(LogError::NotBegun {
+                    path: path.to_owned(),
+                });
+            }
+            Err(error) => return Err(not_opened(path)(error)),
+        };
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -207,20 +281,8 @@ impl<'a> SigningLog<'a> {
             }
             Err(TryLockError::Error(source)) => return Err(failed("lock", path)(source)),
         }
-        let metadata = file.metadata().map_err(failed("look at", path))?;
-        let mode = metadata.permissions().mode() & 0o777;
-        if mode & 0o022 != 0 {
-            return Err(LogError::Exposed {
-                path: path.to_owned(),
-                mode,
-            });
-        }
-        let mut signed = Vec::new();
-        let mut reader = Reader::new(BufReader::with_capacity(256 * 1024, &file));
-        while let Some(entry) = next(&mut reader, path)? {
-            signed.extend(entry.signed().filter(|one| is_kept(one, now_ms)));
-        }
-        let (tail, torn) = (reader.tail().clone(), reader.torn());
+        require_own(path, &file)?;
+        let Found { tail, torn, recent } = read(&file, path, now_ms)?;
         if torn > 0 {
             log::warn!(
                 "the signing log's last line is cut off, as a crash leaves it: it was never answered, and is removed"
@@ -234,35 +296,56 @@ impl<'a> SigningLog<'a> {
             file,
             tail,
             failed: torn > 0,
-            signed,
+            recent,
         };
         log.mend()?;
-        log.sync()?;
+        sync(disk, path)?;
         Ok(log)
     }
 
-    /// What was signed in the last 24 hours, and some of what was signed before.
-    pub(crate) fn signed(&self) -> &[Signed] {
-        &self.signed
+    /// What was signed in the 24 hours before `now_ms`, and some of what was signed before.
+    ///
+    /// # Errors
+    /// When the clock was set back by so much that the log has to be read again, and cannot be.
+    pub(crate) fn signed(&mut self, now_ms: u64) -> Result<&[Signed], LogError> {
+        if !self.recent.reaches(now_ms) {
+            log::warn!("the clock was set back: the signing log is read again for what counts now");
+            let rewound = self.file.rewind();
+            rewound.map_err(failed("read", &self.path))?;
+            let found = read(&self.file, &self.path, now_ms)?;
+            if found.tail != self.tail {
+                return Err(self.changed());
+            }
+            self.recent = found.recent;
+        }
+        Ok(self.recent.signed())
     }
 
     /// Whether the next line can be appended, as far as it can be told: the file is there and is as it was left.
     pub(crate) fn check(&mut self) -> Result<(), LogError> {
         self.mend()?;
-        let changed = || LogError::Changed {
-            path: self.path.clone(),
-        };
+        self.is_held(self.tail.bytes)
+    }
+
+    /// Whether what is at the path is the file that is held, with so many bytes.
+    fn is_held(&self, bytes: u64) -> Result<(), LogError> {
         let look_at = failed("look at", &self.path);
         let held = self.file.metadata().map_err(look_at)?;
         let found = match std::fs::metadata(&self.path) {
             Ok(found) => found,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(changed()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(self.changed()),
             Err(error) => return Err(failed("look at", &self.path)(error)),
         };
-        if (found.dev(), found.ino(), found.len()) == (held.dev(), held.ino(), self.tail.bytes) {
+        if (found.dev(), found.ino(), found.len()) == (held.dev(), held.ino(), bytes) {
             Ok(())
         } else {
-            Err(changed())
+            Err(self.changed())
+        }
+    }
+
+    fn changed(&self) -> LogError {
+        LogError::Changed {
+            path: self.path.clone(),
         }
     }
 
@@ -274,20 +357,25 @@ impl<'a> SigningLog<'a> {
         if u64::try_from(line.len()).is_ok_and(|bytes| bytes >= MAX_LINE) {
             return Err(LogError::TooLong { bytes: line.len() });
         }
+        let after = self.tail.after(&line);
         let written = self
             .disk
             .append(&self.path, &line)
             .map_err(failed("append to", &self.path))
-            .and_then(|()| self.sync());
+            .and_then(|()| sync(self.disk, &self.path))
+            // Another file may have taken its place meanwhile, and have the line now.
+            .and_then(|()| self.is_held(after.bytes));
         if let Err(error) = written {
             self.failed = true;
             // What is left now is mended before the next line, or by the next start.
             let _ = self.mend();
             return Err(error);
         }
-        self.tail = self.tail.after(&line);
-        self.signed.retain(|one| is_kept(one, entry.time_ms));
-        self.signed.extend(entry.signed());
+        self.tail = after;
+        self.recent.forget(entry.time_ms);
+        if let Some(signed) = entry.signed() {
+            self.recent.add(signed, entry.time_ms);
+        }
         Ok(())
     }
 
@@ -297,49 +385,110 @@ impl<'a> SigningLog<'a> {
             self.file
                 .set_len(self.tail.bytes)
                 .map_err(failed("mend", &self.path))?;
-            self.sync()?;
+            sync(self.disk, &self.path)?;
             self.failed = false;
         }
         Ok(())
     }
-
-    /// Makes the file and its name durable.
-    fn sync(&self) -> Result<(), LogError> {
-        let folder = match self.path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        self.disk
-            .sync_file(&self.path)
-            .and_then(|()| self.disk.sync_folder(folder))
-            .map_err(failed("sync", &self.path))
-    }
 }
 
-/// Whether the day limit may still need it: twice as long as it counts, so that a clock that is set back by less than a day
-/// finds all that it should.
-fn is_kept(signed: &Signed, now_ms: u64) -> bool {
-    signed.time_ms.saturating_add(2 * DAY_MS) > now_ms
-}
-
-/// Opens a regular file for reading, and for what `options` add.
-fn open(path: &Path, options: &mut OpenOptions) -> Result<File, LogError> {
-    let not_a_file = || LogError::NotAFile {
-        path: path.to_owned(),
+/// Whether a service that starts now could use the log at `path`; whether there is one. It is only read, and may be in use.
+pub(super) fn look(path: &Path, missing: IfMissing) -> Result<bool, LogError> {
+    require_file(path)?;
+    let file = match create(OpenOptions::new().append(true), path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if missing == IfMissing::Refuse {
+                return Err(LogError::NotBegun {
+                    path: path.to_owned(),
+                });
+            }
+            let writable = access(folder(path), Access::WRITE_OK | Access::EXEC_OK);
+            return match writable.map_err(io::Error::from) {
+                Ok(()) => Ok(false),
+                Err(error) => Err(not_opened(path)(error)),
+            };
+        }
+        Err(error) => return Err(not_opened(path)(error)),
     };
-    // Opening a pipe would wait for somebody at its other end.
-    if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
-        return Err(not_a_file());
+    require_own(path, &file)?;
+    show(path, Form::Json, &mut io::sink())?;
+    Ok(true)
+}
+
+/// Where the file at `path` is.
+fn folder(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
     }
-    options
-        .read(true)
-        .open(path)
-        .map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => LogError::NoFolder {
-                path: path.to_owned(),
-            },
-            _ => failed("open", path)(source),
-        })
+}
+
+/// Makes the file and its name durable.
+fn sync(disk: &dyn Disk, path: &Path) -> Result<(), LogError> {
+    disk.sync_file(path)
+        .and_then(|()| disk.sync_folder(folder(path)))
+        .map_err(failed("sync", path))
+}
+
+/// What a log says.
+struct Found {
+    tail: Tail,
+    /// How many bytes after the last whole line a crash left.
+    torn: u64,
+    recent: Recent,
+}
+
+/// Reads all of a log from where `file` stands, which is its start.
+fn read(file: &File, path: &Path, now_ms: u64) -> Result<Found, LogError> {
+    let mut recent = Recent::default();
+    let mut reader = Reader::new(BufReader::with_capacity(256 * 1024, file));
+    while let Some(entry) = next(&mut reader, path)? {
+        if let Some(signed) = entry.signed() {
+            recent.add(signed, now_ms);
+        }
+    }
+    Ok(Found {
+        tail: reader.tail().clone(),
+        torn: reader.torn(),
+        recent,
+    })
+}
+
+/// Opens a log for reading, and for what `options` add.
+fn create(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    options.read(true).mode(0o600).open(path)
+}
+
+/// That what is there is a regular file, if anything is. Opening a pipe would wait for somebody at its other end.
+fn require_file(path: &Path) -> Result<(), LogError> {
+    if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        return Err(LogError::NotAFile {
+            path: path.to_owned(),
+        });
+    }
+    Ok(())
+}
+
+/// That nobody else can write to it.
+fn require_own(path: &Path, file: &File) -> Result<(), LogError> {
+    let metadata = file.metadata().map_err(failed("look at", path))?;
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o022 != 0 {
+        return Err(LogError::Exposed {
+            path: path.to_owned(),
+            mode,
+        });
+    }
+    Ok(())
+}
+
+fn not_opened(path: &Path) -> impl FnOnce(io::Error) -> LogError {
+    let path = path.to_owned();
+    move |source| match source.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => LogError::NoFolder { path },
+        _ => failed("open", &path)(source),
+    }
 }
 
 /// The next entry of the log at `path`.

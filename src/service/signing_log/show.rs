@@ -1,13 +1,13 @@
 //! `ndau-signer log`: the signing log for people and for programs, each line checked on the way.
 
-use std::fs::OpenOptions;
+use std::fs::File;
 use std::io::{BufReader, Write};
 use std::path::Path;
 
 use serde_json::json;
 
 use super::line::{Entry, Reader, Verdict};
-use super::{LogError, next, open};
+use super::{LogError, failed, next, require_file};
 use crate::clock::utc;
 use crate::quote::excerpt;
 use crate::report::counted;
@@ -31,7 +31,8 @@ pub fn show(path: &Path, form: Form, output: &mut dyn Write) -> Result<(), LogEr
             path: path.to_owned(),
         });
     }
-    let file = open(path, &mut OpenOptions::new())?;
+    require_file(path)?;
+    let file = File::open(path).map_err(failed("open", path))?;
     let mut reader = Reader::new(BufReader::with_capacity(256 * 1024, &file));
     let mut signed = 0_u64;
     if form == Form::Table {
@@ -111,7 +112,10 @@ fn entry_row(output: &mut dyn Write, entry: &Entry) -> Result<(), LogError> {
         excerpt(&context.last_trade_id)
     );
     let verdict = match &entry.verdict {
-        Verdict::Signed(keys) => format!("signed with {}", keys.join(", ")),
+        Verdict::Signed(keys) => {
+            let keys: Vec<String> = keys.iter().map(|key| excerpt(key)).collect();
+            format!("signed with {}", keys.join(", "))
+        }
         Verdict::Refused(reason) => format!("refused: {}", excerpt(reason)),
     };
     row(

@@ -8,6 +8,7 @@ use super::line::tests::{entries, text};
 use super::*;
 use crate::napu::Napu;
 use crate::ndau::Issue;
+use crate::service::policy::DAY_MS;
 use crate::state::HostDisk;
 
 /// The host's disk, which tells what was done to it and fails when told to.
@@ -81,7 +82,12 @@ impl Place {
     }
 
     fn open(&self) -> Result<SigningLog<'_>, LogError> {
-        SigningLog::open(&self.disk, &self.path(), entries()[0].time_ms)
+        SigningLog::open(
+            &self.disk,
+            &self.path(),
+            entries()[0].time_ms,
+            IfMissing::Begin,
+        )
     }
 
     fn read(&self) -> Vec<u8> {
@@ -99,14 +105,14 @@ fn what_is_appended_is_durable_and_there_again() {
         let effects = place.disk.effects.borrow().clone();
         assert_eq!(effects, ["append", "sync file", "sync folder"]);
     }
-    let signed = log.signed().to_vec();
+    let signed = log.signed(entries()[0].time_ms).unwrap().to_vec();
     assert_eq!(signed, [entries()[0].signed().unwrap()]);
     drop(log);
     assert_eq!(place.read(), text(&entries()));
     let mode = fs::metadata(place.path()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let mut again = place.open().unwrap();
-    assert_eq!(again.signed(), signed);
+    assert_eq!(again.signed(entries()[0].time_ms).unwrap(), signed);
     again.append(&entries()[1]).unwrap();
     let all = [&entries()[..], &entries()[1..2]].concat();
     assert_eq!(place.read(), text(&all));
@@ -127,7 +133,7 @@ fn a_line_that_could_not_be_made_durable_leaves_no_trace() {
                 assert_eq!(error.exit(), Exit::Disk);
                 let told = crate::error::chain(&error);
                 assert!(told.contains("make room"), "{told}");
-                assert_eq!(log.signed(), []);
+                assert_eq!(log.signed(entries()[0].time_ms).unwrap(), []);
                 // It stays so while the disk is full.
                 assert!(log.append(&entries()[0]).is_err());
                 place.disk.fails.set(None);
@@ -221,7 +227,9 @@ fn what_cannot_be_a_log_is_a_mistake_in_the_configuration() {
     fs::write(&mine, "").unwrap();
     for mode in [0o620, 0o602, 0o666] {
         fs::set_permissions(&mine, fs::Permissions::from_mode(mode)).unwrap();
-        let error = SigningLog::open(&HostDisk, &mine, 0).err().unwrap();
+        let error = SigningLog::open(&HostDisk, &mine, 0, IfMissing::Begin)
+            .err()
+            .unwrap();
         assert!(error.to_string().contains("chmod 600"), "{error}");
         assert_eq!(error.exit(), Exit::Config);
     }
@@ -231,7 +239,9 @@ fn what_cannot_be_a_log_is_a_mistake_in_the_configuration() {
         folder.path().join("none/log"),
         mine.join("log"),
     ] {
-        let error = SigningLog::open(&HostDisk, &path, 0).err().unwrap();
+        let error = SigningLog::open(&HostDisk, &path, 0, IfMissing::Begin)
+            .err()
+            .unwrap();
         assert!(error.to_string().contains("log.path"), "{error}");
         assert_eq!(error.exit(), Exit::Config);
     }
@@ -260,20 +270,115 @@ fn the_history_is_what_a_day_can_need() {
         entry.issue = Some(Issue::new(Napu::NDAU, sequence).unwrap());
         entry
     };
-    let sequences = |log: &SigningLog<'_>| -> Vec<u64> {
-        log.signed().iter().map(|one| one.sequence).collect()
+    let sequences = |log: &mut SigningLog<'_>, days| -> Vec<u64> {
+        let signed = log.signed(day(days, 9).time_ms).unwrap();
+        signed.iter().map(|one| one.sequence).collect()
     };
     let mut log = place.open().unwrap();
     for (days, sequence) in [(0, 1), (9, 2), (1, 3), (2, 4), (3, 5)] {
         log.append(&day(days, sequence)).unwrap();
     }
-    assert_eq!(sequences(&log), [2, 4, 5]);
+    assert_eq!(sequences(&mut log, 3), [2, 4, 5]);
     drop(log);
-    let open = |days| SigningLog::open(&place.disk, &place.path(), day(days, 9).time_ms).unwrap();
-    assert_eq!(sequences(&open(3)), [2, 4, 5]);
-    assert_eq!(sequences(&open(2)), [2, 3, 4, 5]);
-    assert_eq!(sequences(&open(10)), [2]);
-    assert_eq!(sequences(&open(11)), Vec::<u64>::new());
+    let sequences = |days| {
+        let now_ms = day(days, 9).time_ms;
+        let log = SigningLog::open(&place.disk, &place.path(), now_ms, IfMissing::Begin);
+        sequences(&mut log.unwrap(), days)
+    };
+    assert_eq!(sequences(3), [2, 4, 5]);
+    assert_eq!(sequences(2), [2, 3, 4, 5]);
+    assert_eq!(sequences(10), [2]);
+    assert_eq!(sequences(11), Vec::<u64>::new());
+}
+
+/// However far ahead the clock was for a while, and whatever was asked for meanwhile: once it is set right, what was signed
+/// before counts again.
+#[test]
+fn a_clock_that_was_ahead_makes_nothing_forgotten() {
+    let place = Place::new();
+    let [signed, mut refused, _] = entries();
+    let now_ms = signed.time_ms;
+    let mut log = place.open().unwrap();
+    log.append(&signed).unwrap();
+    refused.time_ms = now_ms + 3 * DAY_MS;
+    log.append(&refused).unwrap();
+    assert_eq!(log.signed(now_ms + 3 * DAY_MS).unwrap(), []);
+    assert_eq!(log.signed(now_ms).unwrap(), [signed.signed().unwrap()]);
+    log.append(&refused).unwrap();
+    drop(log);
+
+    let ahead = now_ms + 3 * DAY_MS;
+    let log = SigningLog::open(&place.disk, &place.path(), ahead, IfMissing::Refuse);
+    let mut log = log.unwrap();
+    assert_eq!(log.signed(ahead).unwrap(), []);
+    assert_eq!(log.signed(now_ms).unwrap(), [signed.signed().unwrap()]);
+    refused.time_ms = now_ms;
+    log.append(&refused).unwrap();
+    assert_eq!(log.signed(now_ms).unwrap(), [signed.signed().unwrap()]);
+}
+
+/// What a limit is counted from does not begin by itself, and is begun once.
+#[test]
+fn a_missing_log_is_begun_only_where_it_may_be() {
+    let place = Place::new();
+    let refused = || {
+        let log = SigningLog::open(&place.disk, &place.path(), 0, IfMissing::Refuse);
+        log.map(drop)
+    };
+    let error = refused().unwrap_err();
+    assert!(matches!(error, LogError::NotBegun { .. }), "{error}");
+    assert!(!place.path().exists());
+    SigningLog::begin(&place.disk, &place.path()).unwrap();
+    let mode = fs::metadata(place.path()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    refused().unwrap();
+    place.open().unwrap().append(&entries()[0]).unwrap();
+    let error = SigningLog::begin(&place.disk, &place.path()).unwrap_err();
+    assert!(matches!(error, LogError::Begun { .. }), "{error}");
+    assert_eq!(place.read(), text(&entries()[..1]));
+}
+
+/// Another file in its place, between the look at it and the line: the line is not in the log, and no signature leaves.
+#[test]
+fn a_line_that_went_into_another_file_is_none() {
+    struct Swapping(HostDisk, Cell<bool>);
+    impl Disk for Swapping {
+        fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+            self.0.read(path)
+        }
+        fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+            self.0.write(path, bytes)
+        }
+        fn append(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+            if self.1.get() {
+                fs::rename(path, path.with_extension("away"))?;
+                fs::write(path, [])?;
+            }
+            self.0.append(path, bytes)
+        }
+        fn sync_file(&self, path: &Path) -> io::Result<()> {
+            self.0.sync_file(path)
+        }
+        fn sync_folder(&self, path: &Path) -> io::Result<()> {
+            self.0.sync_folder(path)
+        }
+        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+            self.0.rename(from, to)
+        }
+        fn remove(&self, path: &Path) -> io::Result<()> {
+            self.0.remove(path)
+        }
+    }
+    let place = Place::new();
+    let disk = Swapping(HostDisk, Cell::new(false));
+    let mut log = SigningLog::open(&disk, &place.path(), 0, IfMissing::Begin).unwrap();
+    log.append(&entries()[0]).unwrap();
+    disk.1.set(true);
+    let error = log.append(&entries()[0]).unwrap_err();
+    assert!(matches!(error, LogError::Changed { .. }), "{error}");
+    assert!(log.check().is_err());
+    let away = place.path().with_extension("away");
+    assert_eq!(fs::read(away).unwrap(), text(&entries()[..1]));
 }
 
 fn shown(text: &[u8], form: Form) -> (String, Result<(), LogError>) {

@@ -76,6 +76,22 @@ fn both_forms_of_the_original_load() {
 }
 
 #[test]
+fn a_connection_may_use_the_keys_that_it_names_or_all() {
+    let newer = format!("[virtual.other]\n{}", lines(&key(3)));
+    for (line, expected) in [
+        ("", [true, true]),
+        ("keys = [\"issue\"]\n", [true, false]),
+        ("keys = [\"other\"]\n", [false, true]),
+        ("keys = [\"issue\", \"other\"]\n", [true, true]),
+    ] {
+        let text = [&client(), &local(), line, &issue(), &newer];
+        let config = load(&text.concat(), 0o600).unwrap();
+        let may_use = |seed| config.connections[0].may_use(key(seed).public());
+        assert_eq!([may_use(2), may_use(3)], expected, "{line}");
+    }
+}
+
+#[test]
 fn what_is_wrong_is_named_and_no_secret_is_told() {
     let secp256k1 = PrivateKey::from_secp256k1(&[7; 32]).unwrap();
     let all = [client(), local(), issue()].concat();
@@ -112,6 +128,24 @@ fn what_is_wrong_is_named_and_no_secret_is_told() {
         (
             all.replace("server_key =", "#"),
             "connections.local.server_key: missing",
+        ),
+        (
+            all.replace("server_key =", "keys = []\nserver_key ="),
+            "connections.local.keys: names no key",
+        ),
+        (
+            all.replace(
+                "server_key =",
+                "keys = [\"issue\", \"other\"]\nserver_key =",
+            ),
+            "connections.local.keys: names a key that is not under [keys]",
+        ),
+        (
+            all.replace(
+                "server_key =",
+                &format!("keys = [\"{npvt}\"]\nserver_key ="),
+            ),
+            "connections.local.keys: names a key that is not under [keys]",
         ),
         (
             all.replace(&npvt, &cut),

@@ -20,7 +20,7 @@ use super::key::Key;
 use super::policy::Policy;
 use super::run::{Until, World, run};
 use super::session::{Event, Session};
-use super::signing_log::SigningLog;
+use super::signing_log::{IfMissing, SigningLog};
 use super::stop::Stop;
 use crate::clock::SystemClock;
 use crate::error::Exit;
@@ -80,6 +80,7 @@ fn service(listener: &Listener<'_>, client: u8, keys: &[u8]) -> Config {
             name: "test".to_owned(),
             url: listener.url().parse().unwrap(),
             server_key: server().public().clone(),
+            keys: None,
         }],
         keys: keys.iter().map(|seed| key(*seed).into()).collect(),
         policy: Policy::default(),
@@ -90,7 +91,7 @@ fn service(listener: &Listener<'_>, client: u8, keys: &[u8]) -> Config {
 /// Waits for the request of `session`, and answers it as a service does.
 fn answer(session: &mut Session, config: &Config) -> FromSigner {
     let folder = tempfile::tempdir().unwrap();
-    let log = SigningLog::open(&HostDisk, &folder.path().join("log"), 0).unwrap();
+    let log = SigningLog::open(&HostDisk, &folder.path().join("log"), 0, IfMissing::Begin).unwrap();
     let stop = Stop::default();
     let mut desk = Desk::new(config, log, &SystemClock, &stop);
     let request = next_request(session);
@@ -106,7 +107,7 @@ fn answer(session: &mut Session, config: &Config) -> FromSigner {
 /// Runs a service with a signing log of its own, and nobody at the terminal.
 fn serve(config: &Config, until: Until) -> Exit {
     let folder = tempfile::tempdir().unwrap();
-    let log = SigningLog::open(&HostDisk, &folder.path().join("log"), 0).unwrap();
+    let log = SigningLog::open(&HostDisk, &folder.path().join("log"), 0, IfMissing::Begin).unwrap();
     let nobody = File::open("/dev/null").unwrap();
     let world = World {
         clock: &SystemClock,

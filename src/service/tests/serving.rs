@@ -179,6 +179,7 @@ fn with_service(
             name: format!("test{number}"),
             url: url.parse().unwrap(),
             server_key: server().public().clone(),
+            keys: None,
         }
     });
     let config = Config {
@@ -196,7 +197,9 @@ fn with_service(
         folder: tempfile::tempdir().unwrap(),
     };
     let path = served.folder.path().join("log");
-    let log = |path: &Path| SigningLog::open(&HostDisk, path, SystemClock.now_ms()).unwrap();
+    let log = |path: &Path| {
+        SigningLog::open(&HostDisk, path, SystemClock.now_ms(), IfMissing::Begin).unwrap()
+    };
     thread::scope(|scope| {
         let service = scope.spawn(|| {
             let world = World {
