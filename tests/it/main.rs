@@ -24,6 +24,7 @@ mod resolve;
 mod rogue;
 mod rolling;
 mod run;
+mod samples;
 mod signer;
 mod stale;
 mod strangers;
