@@ -8,7 +8,8 @@ use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use log::{Level, info, log};
+use log::{Level, info, log, warn};
+use rustix::termios::isatty;
 
 use super::answer::{Asked, Desk, Step};
 use super::config::{Config, Connection};
@@ -68,6 +69,9 @@ pub fn run(config: &Config, log: SigningLog<'_>, world: World<'_>, until: Until)
         .map(|connection| Link::new(connection, now))
         .collect();
     info!("policy: {}", config.policy);
+    if config.policy.confirm && !isatty(world.input) {
+        warn!("a person is to be asked each time, and the input is no terminal");
+    }
     for link in &links {
         info!("{}: dialing {}", link.connection.name, link.connection.url);
     }
