@@ -11,6 +11,7 @@ use std::time::Duration;
 use argh::FromArgs;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
@@ -23,9 +24,26 @@ const LONGEST_LINE: usize = 4096;
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Runs `command`; a panic, whose message is on stderr already, is a bug, and the table of exit codes has one for that.
+/// Whatever ends it, no core is left behind: both programs hold secrets.
 pub fn main(command: fn() -> Exit) -> ExitCode {
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    // To lower it is refused nowhere, and were it, to issue and to sign would still be better than not to. What is
+    // started from here inherits it.
+    let _ = setrlimit(Resource::Core, none);
     let exit = std::panic::catch_unwind(command).unwrap_or(Exit::Bug);
     ExitCode::from(exit.code())
+}
+
+/// Closes the memory of this process to the other processes of its user, debuggers among them, and to a system that
+/// hands cores to a program of its own, for which the limit on their size need not count. It is for the program that
+/// holds the signing keys: nobody but root can trace it afterwards, and a run of the other one should be open to that.
+pub fn close_memory() {
+    // No Linux refuses it, and no other system has it: there the limit on cores has to do.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
 }
 
 /// The arguments of `program`, or how it ends without them: help was printed, or they are wrong.

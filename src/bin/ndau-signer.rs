@@ -166,6 +166,7 @@ impl FromArgValue for Kind {
 const PROGRAM: &str = "ndau-signer";
 
 fn main() -> ExitCode {
+    terminal::close_memory();
     terminal::main(command)
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::{Ended, Place, Plan, Running, SIGNER, free_port, key};
+use crate::support::{Ended, ISSUER, Place, Plan, Running, SIGNER, free_port, key};
 
 /// The configuration and the log of the usual signing service.
 const LOG: &str = "signed.jsonl";
@@ -566,4 +566,43 @@ fn a_signature_leaves_after_its_line_is_durable() {
     let _signer = Running::start(place.command_of(SIGNER, &["run", "--config", &config]));
     issuer.end().expect(0, "issued", "5");
     place.settled();
+}
+
+/// A signal that leaves a core would leave the keys in it, in clear.
+#[cfg(target_os = "linux")]
+#[test]
+fn no_core_of_either_program_is_written() {
+    use std::os::unix::fs::MetadataExt;
+
+    let place = with_a_sale("");
+    // As somebody starts it who wants cores.
+    let started = |program: &str, args: &[&str]| {
+        let wish = "ulimit -c unlimited 2>/dev/null; exec \"$0\" \"$@\"";
+        let args = [&["-c", wish, program], args].concat();
+        Running::start(place.command_of("sh", &args))
+    };
+    let mut issuer = started(ISSUER, &["run", "--json"]);
+    assert!(issuer.line().contains("listening"));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("ws://{}/signer", listener.local_addr().unwrap());
+    let config = sigconfig(&place, &url);
+    let signer = started(SIGNER, &["run", "--config", &config]);
+    let _dialled = listener.accept().unwrap();
+    for running in [&issuer, &signer] {
+        let limits = fs::read_to_string(format!("/proc/{}/limits", running.id())).unwrap();
+        let line = limits.lines().find(|line| line.starts_with("Max core"));
+        let words: Vec<&str> = line.unwrap().split_whitespace().collect();
+        assert_eq!(words, ["Max", "core", "file", "size", "0", "0", "bytes"]);
+    }
+    // The service's memory is closed to its own user too, who sees here that it is root's.
+    let memory = fs::metadata(format!("/proc/{}/mem", signer.id())).unwrap();
+    assert_eq!(memory.uid(), 0);
+    for running in [issuer, signer] {
+        running.signal(Signal::QUIT);
+        assert_eq!(running.end().code, -1);
+    }
+    // Where this system puts cores, if it does not put them elsewhere.
+    let files = place.files().into_keys();
+    let mut names = files.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()));
+    assert_eq!(names.find(|name| name.starts_with("core")), None);
 }
