@@ -12,7 +12,9 @@ use argh::FromArgs;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, setrlimit};
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustix::termios::{
+    LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
+};
 use zeroize::Zeroizing;
 
 use crate::error::{Exit, chain};
@@ -20,8 +22,24 @@ use crate::secret::Secret;
 
 /// What a terminal takes as one line.
 const LONGEST_LINE: usize = 4096;
-/// How long a wish to stop may go unnoticed.
+/// How long a wish to stop, or a terminal that echoes again, may go unnoticed.
 const LOOK: Duration = Duration::from_millis(100);
+/// The keys that would take this program away in the middle of a question. A shell that has it back shows what is typed
+/// from then on, and one that ended on the spot leaves a terminal that shows nothing.
+const LEAVING: &[SpecialCodeIndex] = &[
+    SpecialCodeIndex::VSUSP,
+    SpecialCodeIndex::VQUIT,
+    #[cfg(any(
+        target_vendor = "apple",
+        target_os = "dragonfly",
+        target_os = "freebsd",
+        target_os = "netbsd",
+        target_os = "openbsd"
+    ))]
+    SpecialCodeIndex::VDSUSP,
+];
+/// What stands for no key: `_POSIX_VDISABLE`.
+const NO_KEY: u8 = if cfg!(target_os = "linux") { 0 } else { 0xff };
 
 /// Runs `command`; a panic, whose message is on stderr already, is a bug, and the table of exit codes has one for that.
 /// Whatever ends it, no core is left behind: both programs hold secrets.
@@ -89,14 +107,14 @@ pub fn ask(question: &str, stop: &dyn Fn() -> bool) -> io::Result<Secret<String>
             // The terminal gives out whole lines.
             Ok(ready) if ready > 0 => break,
             Ok(_) | Err(Errno::INTR) if stop() => return Err(io::ErrorKind::Interrupted.into()),
-            Ok(_) | Err(Errno::INTR) => {}
+            Ok(_) | Err(Errno::INTR) => quiet.stay()?,
             Err(error) => return Err(error.into()),
         }
     }
     let count = quiet.terminal.read(&mut line)?;
-    let text = line
-        .get(..count)
-        .and_then(|line| std::str::from_utf8(line).ok());
+    line.truncate(count);
+    line.retain(|byte| !quiet.is_leaving(*byte));
+    let text = std::str::from_utf8(&line).ok();
     match text.map(|text| text.strip_suffix('\n')) {
         Some(Some(text)) => Ok(Secret::new(text.to_owned())),
         // The end of the input, or a line that has none.
@@ -109,6 +127,7 @@ pub fn ask(question: &str, stop: &dyn Fn() -> bool) -> io::Result<Secret<String>
 struct Quiet {
     terminal: File,
     before: Termios,
+    meanwhile: Termios,
 }
 
 impl Quiet {
@@ -120,8 +139,33 @@ impl Quiet {
         modes
             .local_modes
             .insert(LocalModes::ICANON | LocalModes::ECHONL);
+        for key in LEAVING {
+            modes.special_codes[*key] = NO_KEY;
+        }
         tcsetattr(&terminal, OptionalActions::Flush, &modes)?;
-        Ok(Quiet { terminal, before })
+        Ok(Quiet {
+            terminal,
+            before,
+            meanwhile: modes,
+        })
+    }
+
+    /// Makes it quiet again. A program can be stopped without a key, and the shell that has it go on sets its own modes.
+    fn stay(&self) -> io::Result<()> {
+        let now = tcgetattr(&self.terminal)?;
+        if now.local_modes.contains(LocalModes::ECHO) {
+            // What was seen meanwhile is no answer either.
+            tcsetattr(&self.terminal, OptionalActions::Flush, &self.meanwhile)?;
+        }
+        Ok(())
+    }
+
+    /// Whether it is a key without effect while this lasts, which is no part of an answer.
+    fn is_leaving(&self, byte: u8) -> bool {
+        byte != NO_KEY
+            && LEAVING
+                .iter()
+                .any(|key| self.before.special_codes[*key] == byte)
     }
 }
 

@@ -558,6 +558,16 @@ fn check_says_who_is_not_who_is_meant() {
 /// Runs `line` at a terminal, types `typed` once the secret of `keys.issue` is asked for: its end and all that was shown.
 /// `None` where there is no program that makes a terminal.
 fn at_a_terminal(place: &Place, line: &str, typed: &str) -> Option<(Option<i32>, String)> {
+    at_a_terminal_after(place, line, || (), typed)
+}
+
+/// The same; `meanwhile` happens between the question and the answer.
+fn at_a_terminal_after(
+    place: &Place,
+    line: &str,
+    meanwhile: impl FnOnce(),
+    typed: &str,
+) -> Option<(Option<i32>, String)> {
     if Command::new("script").arg("--version").output().is_err() {
         println!("skipped: there is no `script`, which makes a terminal");
         return None;
@@ -573,6 +583,7 @@ fn at_a_terminal(place: &Place, line: &str, typed: &str) -> Option<(Option<i32>,
         assert!(count > 0, "{}", String::from_utf8_lossy(&shown));
         shown.extend_from_slice(&part[..count]);
     }
+    meanwhile();
     let mut keyboard = terminal.stdin.take().unwrap();
     keyboard.write_all(typed.as_bytes()).unwrap();
     screen.read_to_end(&mut shown).unwrap();
@@ -605,6 +616,66 @@ fn a_secret_that_no_file_holds_is_typed_in_unseen() {
         assert!(shown.contains(expected), "{shown}");
         assert!(!shown.contains(typed), "{shown}");
     }
+}
+
+/// ^Z gave the terminal to the shell, which echoes, and after `fg` the answer was shown; ^\ left a terminal that never
+/// echoes again.
+#[test]
+fn a_question_is_not_left_by_a_key_that_stops_or_quits() {
+    let place = with_a_sale();
+    let tables = client() + &table("keys.issue", &key(1), "");
+    let nowhere = format!("ws://127.0.0.1:{}/signer", free_port());
+    configure(&place, "keys.toml", &nowhere, &tables);
+    let key = key(1);
+    let (start, rest) = key.text().expose().split_at(20);
+    // A shell with job control, which goes on when its program is stopped.
+    let line =
+        format!("set -m; {SIGNER} check --config keys.toml; echo code $?; fg; echo; stty -a");
+    let typed = format!("\x1a\x1c{start}\x1c\x1a{rest}\n");
+    let Some((_, shown)) = at_a_terminal(&place, &line, &typed) else {
+        return;
+    };
+    assert!(
+        shown.contains("all is in order") && shown.contains("code 0"),
+        "{shown}"
+    );
+    assert!(!shown.contains(start) && !shown.contains(rest), "{shown}");
+    // And the keys are what they were.
+    for mode in [" echo ", "susp = ^Z", "quit = ^\\"] {
+        assert!(shown.contains(mode), "{mode}: {shown}");
+    }
+}
+
+/// A shell does, when its program was stopped without a key and goes on.
+#[test]
+fn a_terminal_that_somebody_has_echo_again_is_quiet_before_the_answer() {
+    use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+
+    let place = with_a_sale();
+    let tables = client() + &table("keys.issue", &key(1), "");
+    let nowhere = format!("ws://127.0.0.1:{}/signer", free_port());
+    configure(&place, "keys.toml", &nowhere, &tables);
+    let meanwhile = || {
+        let name = fs::read_to_string(place.path("tty")).unwrap();
+        let terminal = fs::File::open(name.trim()).unwrap();
+        let echoes = || {
+            let modes = tcgetattr(&terminal).unwrap();
+            modes.local_modes.contains(LocalModes::ECHO)
+        };
+        assert!(!echoes());
+        let mut modes = tcgetattr(&terminal).unwrap();
+        modes.local_modes.insert(LocalModes::ECHO);
+        tcsetattr(&terminal, OptionalActions::Now, &modes).unwrap();
+        place.wait_until("the silence", || !echoes());
+    };
+    let line = format!("tty >tty; exec {SIGNER} check --config keys.toml");
+    let typed = format!("{}\n", key(1).text().expose());
+    let Some((ended, shown)) = at_a_terminal_after(&place, &line, meanwhile, &typed) else {
+        return;
+    };
+    assert_eq!(ended, Some(0), "{shown}");
+    assert!(shown.contains("all is in order"), "{shown}");
+    assert!(!shown.contains(typed.trim()), "{shown}");
 }
 
 /// A person who leaves the question finds the terminal as it was.
