@@ -1,5 +1,6 @@
 //! A program that signs: it reads the message on its stdin and writes the signature to its stdout. It is started for
-//! each signature, without a shell, and is gone when [`Program::sign`] returns.
+//! each signature, without a shell, and is gone when [`Program::sign`] returns; what it left in its process group was
+//! killed.
 
 use std::error::Error as StdError;
 use std::ffi::OsString;
@@ -12,7 +13,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use crate::error::Exit;
 use crate::ndau::key::TextError;
@@ -196,13 +197,13 @@ impl Program {
         let mut running = self.start(message)?;
         loop {
             // In this order: what an ended program wrote is all there to be read.
-            let ended = running.child.try_wait().map_err(ProgramError::Pipe)?;
+            let has_ended = running.has_ended().map_err(ProgramError::Pipe)?;
             running.stdout.read().map_err(ProgramError::Pipe)?;
             running.stderr.read().map_err(ProgramError::Pipe)?;
             if running.stdout.total > MOST_OUTPUT {
                 return Err(ProgramError::TooMuch);
             }
-            if let Some(status) = ended {
+            if has_ended && let Some(status) = running.end().map_err(ProgramError::Pipe)? {
                 return read_answer(algorithm, status, &running);
             }
             if stop() {
@@ -250,7 +251,7 @@ impl Program {
     }
 }
 
-/// A program while it runs. It does not outlive this.
+/// A program while it runs. Neither it nor what is in its process group outlives this.
 struct Running {
     child: Child,
     stdout: Output,
@@ -258,6 +259,26 @@ struct Running {
 }
 
 impl Running {
+    /// Whether it has ended by itself. It keeps its number: it is not buried here.
+    fn has_ended(&self) -> io::Result<bool> {
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        Ok(waitid(WaitId::Pid(Pid::from_child(&self.child)), look)?.is_some())
+    }
+
+    /// Ends it, with all that is in its group, and buries it: how it ended, if it is gone in time.
+    fn end(&mut self) -> io::Result<Option<ExitStatus>> {
+        // Before it is buried, whether it still runs or not: until then the number is its own, and its group's.
+        let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
+        let deadline = Instant::now() + BURIAL;
+        loop {
+            let status = self.child.try_wait()?;
+            if status.is_some() || Instant::now() >= deadline {
+                return Ok(status);
+            }
+            let _ = poll(&mut [], Timespec::try_from(LOOK).ok().as_ref());
+        }
+    }
+
     /// Until there is something to read, or `most` has passed.
     fn wait(&self, most: Duration) {
         let open = [&self.stdout, &self.stderr]
@@ -274,15 +295,9 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Its number is its own until its end was seen.
-        if !matches!(self.child.try_wait(), Ok(None)) {
-            return;
-        }
-        let group = Pid::from_child(&self.child);
-        let _ = kill_process_group(group, Signal::KILL);
-        let deadline = Instant::now() + BURIAL;
-        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
-            let _ = poll(&mut [], Timespec::try_from(LOOK).ok().as_ref());
+        // What is buried is no child any more, and its number may be another's.
+        if self.has_ended().is_ok() {
+            let _ = self.end();
         }
     }
 }
@@ -585,6 +600,29 @@ mod tests {
         let script = format!("sleep 30 & echo {signature}");
         assert_eq!(run(&shell(&script, LONG)).unwrap(), signature);
         assert!(begun.elapsed() < Duration::from_secs(30));
+    }
+
+    /// It lived on when the program had ended by itself.
+    #[test]
+    fn what_a_program_leaves_behind_is_ended_however_that_ended() {
+        let signature = keys()[0].sign(MESSAGE);
+        for (end, signs) in [
+            (format!("echo {signature}"), true),
+            ("exit 3".to_owned(), false),
+            ("kill -9 $$".to_owned(), false),
+            ("head -c 5000 /dev/zero".to_owned(), false),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let script = format!("sleep 1000 >&- 2>&- & echo $! >child; {end}");
+            let arguments = vec!["-c".to_owned(), script];
+            let program = Program::new("sh", arguments, folder.path(), LONG).unwrap();
+            assert_eq!(run(&program).is_ok(), signs, "{end}");
+            let begun = Instant::now();
+            while is_alive(&folder.path().join("child")) {
+                assert!(begun.elapsed() < SHORT, "{end}: it lives on");
+                std::thread::yield_now();
+            }
+        }
     }
 
     #[test]
