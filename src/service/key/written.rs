@@ -33,7 +33,6 @@ pub(crate) struct Written {
 }
 
 /// What has the secret.
-#[derive(Debug)]
 enum Kind {
     Virtual(Place),
     Command {
@@ -43,6 +42,18 @@ enum Kind {
     },
     #[cfg(feature = "yubihsm")]
     YubiHsm(yubihsm::Written),
+}
+
+/// Arguments are not shown: one of them may be a PIN.
+impl fmt::Debug for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Kind::Virtual(place) => place.fmt(f),
+            Kind::Command { name, .. } => write!(f, "[program {name}]"),
+            #[cfg(feature = "yubihsm")]
+            Kind::YubiHsm(written) => written.fmt(f),
+        }
+    }
 }
 
 /// A pair whose secret is to be in this process.

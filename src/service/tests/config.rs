@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use super::super::config::{ConfigError, log_path};
+use super::super::config::{ConfigError, Settings, log_path};
 use super::*;
 use crate::secret::{FileError, Secret};
 
@@ -399,6 +399,18 @@ fn the_policy_and_the_log_have_their_places() {
 fn a_configuration_does_not_print_its_secrets() {
     let config = load(&[client(), local(), issue()].concat(), 0o600).unwrap();
     assert!(!format!("{config:?}").contains("npvt"));
+
+    // An argument of a program may be a secret too, before it is opened and after.
+    let text = command("command = [\"./sign\", \"--pin\", \"hunter2\"]");
+    let (_folder, path) = elsewhere(&text.replace(&local(), ""), &[]);
+    let settings = Settings::load(&path).unwrap();
+    let config = Config::load(&path, &nobody).unwrap();
+    for shown in [format!("{settings:?}"), format!("{config:?}")] {
+        assert!(
+            shown.contains("sign") && !shown.contains("hunter2"),
+            "{shown}"
+        );
+    }
 }
 
 /// A folder with a configuration whose keys are elsewhere, and these files beside it.
