@@ -7,6 +7,8 @@ use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags, open};
+use rustix::io::retry_on_intr;
 use zeroize::{Zeroize, Zeroizing};
 
 /// A secret value. It has no `Display`, `Serialize` or `Clone`, its `Debug` prints a fixed word, and its memory is
@@ -87,8 +89,8 @@ impl StdError for FileError {
 /// The text of a file that holds a secret.
 ///
 /// # Errors
-/// When it cannot be read, is not a small text file, or anyone but its owner may read or write it. The permissions
-/// are those of the open file, so it cannot be exchanged between the look and the reading.
+/// When it cannot be read, is not a small text file, or anyone but its owner may read or write it. It is looked at once
+/// it is open, so it cannot be exchanged between the look and the reading.
 pub fn read_private(path: &Path) -> Result<Secret<String>, FileError> {
     let read_error = |source| FileError::Read {
         path: path.to_owned(),
@@ -98,12 +100,15 @@ pub fn read_private(path: &Path) -> Result<Secret<String>, FileError> {
         path: path.to_owned(),
         found,
     };
-    // Opening a pipe would wait for somebody to write to it.
-    if !std::fs::metadata(path).map_err(read_error)?.is_file() {
+    // To open a pipe would wait for somebody to write to it; a file is read as ever.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = retry_on_intr(|| open(path, flags, Mode::empty()))
+        .map(File::from)
+        .map_err(|error| read_error(error.into()))?;
+    let metadata = file.metadata().map_err(read_error)?;
+    if !metadata.is_file() {
         return Err(not_a_key_file("not a regular file"));
     }
-    let file = File::open(path).map_err(read_error)?;
-    let metadata = file.metadata().map_err(read_error)?;
     let mode = metadata.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
         return Err(FileError::Exposed {
@@ -165,6 +170,12 @@ mod tests {
             read_private(&folder.path().join("none")),
             Err(FileError::Read { .. })
         ));
+        let pipe = folder.path().join("pipe");
+        make_pipe(&pipe);
+        assert!(matches!(
+            read_private(&pipe),
+            Err(FileError::NotAKeyFile { .. })
+        ));
         let path = folder.path().join("big");
         for content in [vec![b'a'; 300_000], vec![0xff, 0xfe]] {
             fs::write(&path, content).unwrap();
@@ -173,6 +184,38 @@ mod tests {
                 read_private(&path),
                 Err(FileError::NotAKeyFile { .. })
             ));
+        }
+    }
+
+    fn make_pipe(path: &Path) {
+        let made = std::process::Command::new("mkfifo").arg(path).status();
+        assert!(made.unwrap().success());
+    }
+
+    /// A pipe that somebody put in the place of a file between the look and the opening held the program up for good.
+    #[test]
+    fn a_pipe_in_the_place_of_a_file_is_never_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        make_pipe(&path("pipe"));
+        fs::write(path("file"), "secret").unwrap();
+        fs::set_permissions(path("file"), fs::Permissions::from_mode(0o600)).unwrap();
+        fs::hard_link(path("file"), path("key")).unwrap();
+        let (done, is_done) = std::sync::mpsc::channel();
+        let key = path("key");
+        std::thread::spawn(move || {
+            for _ in 0..20_000 {
+                let _ = read_private(&key);
+            }
+            done.send(()).unwrap();
+        });
+        let begun = std::time::Instant::now();
+        while is_done.try_recv().is_err() {
+            assert!(begun.elapsed().as_secs() < 60, "it waits");
+            for name in ["pipe", "file"] {
+                fs::hard_link(path(name), path("new")).unwrap();
+                fs::rename(path("new"), path("key")).unwrap();
+            }
         }
     }
 }
