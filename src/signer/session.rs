@@ -22,6 +22,9 @@ use crate::quote::excerpt;
 
 /// From accept to `hello`, in total.
 pub(super) const STRANGER_TIME: Duration = Duration::from_secs(5);
+/// How long the older ones of a crowd are left alone at each point of the way: longer than a round trip to the other side
+/// of the world.
+const UNDISTURBED: Duration = Duration::from_millis(300);
 /// All that a stranger has to say fits in this: an HTTP request with a proxy's headers and two short messages.
 const STRANGER_BYTES: usize = 16 * 1024;
 /// What one peer may send before the others get their turn.
@@ -116,6 +119,8 @@ impl Callback for Door {
 /// A peer that has not said `hello` yet.
 pub(super) struct Stranger<S: Read + Write> {
     since: Instant,
+    /// Since when it is where it is.
+    waiting_since: Instant,
     stage: Stage<S>,
 }
 
@@ -177,6 +182,7 @@ impl<S: Read + Write> Stranger<S> {
         let handshake = ServerHandshake::start(stream, door, Some(websocket_config()));
         Stranger {
             since,
+            waiting_since: since,
             stage: Stage::Http(Box::new(handshake)),
         }
     }
@@ -195,17 +201,32 @@ impl<S: Read + Write> Stranger<S> {
         now.saturating_duration_since(self.since) >= STRANGER_TIME
     }
 
+    /// Whether it has had time enough for its next word, and so makes room before those that have not.
+    pub(super) fn had_its_turn(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.waiting_since) >= UNDISTURBED
+    }
+
     /// Reads what has arrived and answers it.
-    pub(super) fn advance(self, gate: &Gate<'_>) -> Step<S> {
+    pub(super) fn advance(self, gate: &Gate<'_>, now: Instant) -> Step<S> {
         let since = self.since;
-        let waiting = |stage| Step::Waiting(Stranger { since, stage });
+        let waiting = |waiting_since, stage| {
+            Step::Waiting(Stranger {
+                since,
+                waiting_since,
+                stage,
+            })
+        };
+        let mut waiting_since = self.waiting_since;
         let mut stage = self.stage;
         loop {
             stage = match stage {
                 Stage::Http(handshake) => match handshake.handshake() {
-                    Ok(socket) => Stage::Hail(Box::new(socket)),
+                    Ok(socket) => {
+                        waiting_since = now;
+                        Stage::Hail(Box::new(socket))
+                    }
                     Err(HandshakeError::Interrupted(handshake)) => {
-                        return waiting(Stage::Http(Box::new(handshake)));
+                        return waiting(waiting_since, Stage::Http(Box::new(handshake)));
                     }
                     Err(HandshakeError::Failure(tungstenite::Error::Http(response))) => {
                         return Step::Gone(Turned::Http(response.status().as_u16()));
@@ -215,15 +236,18 @@ impl<S: Read + Write> Stranger<S> {
                 Stage::Hail(mut socket) => {
                     let message = match read(&mut socket) {
                         Ok(Some(message)) => message,
-                        Ok(None) => return waiting(Stage::Hail(socket)),
+                        Ok(None) => return waiting(waiting_since, Stage::Hail(socket)),
                         Err(Lost) => return Step::Gone(Turned::Lost),
                     };
                     match answer_hail(&mut socket, gate, &message) {
-                        Ok((transport, who)) => Stage::Hello {
-                            socket,
-                            transport: Box::new(transport),
-                            who,
-                        },
+                        Ok((transport, who)) => {
+                            waiting_since = now;
+                            Stage::Hello {
+                                socket,
+                                transport: Box::new(transport),
+                                who,
+                            }
+                        }
                         Err(turned) => {
                             close(&mut socket, CloseCode::Policy);
                             return Step::Gone(turned);
@@ -238,11 +262,12 @@ impl<S: Read + Write> Stranger<S> {
                     let message = match read(&mut socket) {
                         Ok(Some(message)) => message,
                         Ok(None) => {
-                            return waiting(Stage::Hello {
+                            let stage = Stage::Hello {
                                 socket,
                                 transport,
                                 who,
-                            });
+                            };
+                            return waiting(waiting_since, stage);
                         }
                         Err(Lost) => return Step::Gone(Turned::Lost),
                     };
@@ -390,8 +415,9 @@ mod tests {
             path: "/signer".to_owned(),
             allowed: Vec::new(),
         };
-        let stranger = Stranger::new(flood, &gate, Instant::now());
-        matches!(stranger.advance(&gate), Step::Gone(Turned::Lost))
+        let now = Instant::now();
+        let stranger = Stranger::new(flood, &gate, now);
+        matches!(stranger.advance(&gate, now), Step::Gone(Turned::Lost))
     }
 
     /// A peer that never stops sending empty frames is gone after a bounded number of bytes: the library's own read

@@ -1,7 +1,7 @@
 //! One wait for signatures: the connections, who of them may come in, and what the signers have answered so far.
 //!
-//! Strangers are let in and forgotten cheaply: each has 5 s, all together have 512 places, and when all are taken the
-//! oldest of the largest crowd makes room. They never lengthen the wait. Allowed signers are all asked at once, so that one
+//! Strangers are let in and forgotten cheaply: each has 5 s, all together have 512 places, and when all are taken one of
+//! the largest crowd makes room. They never lengthen the wait. Allowed signers are all asked at once, so that one
 //! of them that is silent, or whose person takes time, delays no other.
 
 use std::io;
@@ -92,7 +92,7 @@ impl<'a> Wait<'a> {
                 self.turned_away += 1;
                 busy = true;
             } else {
-                busy |= self.look_at(stranger);
+                busy |= self.look_at(stranger, now);
             }
         }
         for session in std::mem::take(&mut self.sessions) {
@@ -113,7 +113,7 @@ impl<'a> Wait<'a> {
                 Err(error) => {
                     // Where this process may not have so many, each one less lets another in.
                     debug!("a connection was not accepted: {error}");
-                    self.make_room();
+                    self.make_room(now);
                     return taken > 0;
                 }
             };
@@ -121,25 +121,26 @@ impl<'a> Wait<'a> {
                 self.turned_away += 1;
                 continue;
             }
-            self.look_at(Stranger::new(stream, &self.listener.gate, now));
+            self.look_at(Stranger::new(stream, &self.listener.gate, now), now);
             while self.strangers.len() > MAX_STRANGERS {
-                self.make_room();
+                self.make_room(now);
             }
         }
         true
     }
 
-    fn make_room(&mut self) {
-        let places: Vec<Awaited> = self.strangers.iter().map(Stranger::awaited).collect();
-        if let Some(place) = first_of_the_largest_crowd(&places) {
+    fn make_room(&mut self, now: Instant) {
+        let standing = |one: &Stranger<TcpStream>| (one.awaited(), one.had_its_turn(now));
+        let places: Vec<(Awaited, bool)> = self.strangers.iter().map(standing).collect();
+        if let Some(place) = who_makes_room(&places, random()) {
             self.strangers.remove(place);
             self.turned_away += 1;
         }
     }
 
     /// Reads what a stranger sent; whether it is one no longer.
-    fn look_at(&mut self, stranger: Stranger<TcpStream>) -> bool {
-        match stranger.advance(&self.listener.gate) {
+    fn look_at(&mut self, stranger: Stranger<TcpStream>, now: Instant) -> bool {
+        match stranger.advance(&self.listener.gate, now) {
             Step::Waiting(stranger) => {
                 self.strangers.push(stranger);
                 return false;
@@ -364,14 +365,35 @@ impl<'a> Wait<'a> {
     }
 }
 
-/// Who makes room: the oldest of those that wait at the point where most do. Wherever a crowd sits, in whatever numbers, and
-/// however fast it comes back, it displaces itself, and not a signer on its way past it.
-fn first_of_the_largest_crowd(oldest_first: &[Awaited]) -> Option<usize> {
-    let crowd = |at: &Awaited| oldest_first.iter().filter(|one| *one == at).count();
+/// Who makes room, of strangers of which is known what they are waited for and whether they had their turn: one of those that
+/// wait where most do. Wherever a crowd sits, in whatever numbers, it displaces itself, and not a signer on its way past it.
+///
+/// It is the oldest that had its turn. Where a crowd comes back so fast that none had it yet, a signer some way off
+/// is one of that crowd for a round trip: so the older half is left alone, and the younger draws lots.
+fn who_makes_room(oldest_first: &[(Awaited, bool)], random: usize) -> Option<usize> {
+    let crowd = |at: Awaited| {
+        let all = oldest_first.iter().enumerate();
+        all.filter(move |(_, one)| one.0 == at)
+    };
     let largest = [Awaited::Hello, Awaited::Hail, Awaited::Http]
         .into_iter()
-        .max_by_key(crowd)?;
-    oldest_first.iter().position(|one| *one == largest)
+        .max_by_key(|at| crowd(*at).count())?;
+    if let Some((place, _)) = crowd(largest).find(|(_, one)| one.1) {
+        return Some(place);
+    }
+    let older = crowd(largest).count() / 2;
+    let younger: Vec<usize> = crowd(largest).skip(older).map(|(place, _)| place).collect();
+    let drawn = random.checked_rem(younger.len())?;
+    younger.get(drawn).copied()
+}
+
+/// A lot. Without random bytes it is always the same one, and the crowd's own haste is all the chance there is.
+fn random() -> usize {
+    let mut bytes = [0; size_of::<usize>()];
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => usize::from_ne_bytes(bytes),
+        Err(_) => 0,
+    }
 }
 
 /// Waits until each of `sessions` has left, `limit` at most.
@@ -392,7 +414,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_of_the_largest_crowd_makes_room() {
+    fn the_oldest_of_the_largest_crowd_that_had_its_turn_makes_room() {
         use Awaited::{Hail, Hello, Http};
         for (oldest_first, expected) in [
             (&[][..], None),
@@ -404,7 +426,30 @@ mod tests {
             (&[Hello, Hail, Http], Some(2)),
             (&[Hello, Hail, Hello, Hail], Some(1)),
         ] {
-            assert_eq!(first_of_the_largest_crowd(oldest_first), expected);
+            let places: Vec<_> = oldest_first.iter().map(|at| (*at, true)).collect();
+            assert_eq!(who_makes_room(&places, 1), expected);
         }
+        let places = [(Hail, false), (Http, true), (Hail, true), (Hail, true)];
+        assert_eq!(who_makes_room(&places, 1), Some(2));
+    }
+
+    #[test]
+    fn of_those_that_had_no_turn_yet_the_younger_half_draws_lots() {
+        use Awaited::{Hail, Hello, Http};
+        for (oldest_first, expected) in [
+            (&[Http][..], &[0][..]),
+            (&[Http, Http], &[1]),
+            (&[Hail, Http, Hail, Hello, Hail, Hail, Http], &[4, 5]),
+            (&[Hail, Hail, Hail], &[1, 2]),
+        ] {
+            let places: Vec<_> = oldest_first.iter().map(|at| (*at, false)).collect();
+            let mut drawn: Vec<_> = (0..100)
+                .filter_map(|random| who_makes_room(&places, random))
+                .collect();
+            drawn.sort_unstable();
+            drawn.dedup();
+            assert_eq!(drawn, expected);
+        }
+        assert_eq!(who_makes_room(&[], 0), None);
     }
 }

@@ -1,20 +1,24 @@
 //! A crowd at the integration's door: every kind of stranger at once, each as many and as fast as it can, and a note of
 //! everything that any of them heard.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
+use std::thread::{self, JoinHandle, ThreadId};
 use std::time::Duration;
 
 use bitmart_issuer::ndau::{PrivateKey, PublicKey};
+use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::peer::{PROTOCOL, connect, frame, hail, open, read_out, upgrade};
 
 /// Connections that are held open, of each kind that holds them, where nothing else is said.
 pub const HELD: usize = 64;
+/// Strangers that push, and how many connections each holds: together more than there are places.
+const PUSHERS: usize = 2;
+const PUSHED: usize = 300;
 /// First messages that were recorded on earlier days.
 const RECORDED: usize = 64;
 
@@ -27,6 +31,15 @@ pub struct Crowd {
     threads: Vec<JoinHandle<()>>,
 }
 
+/// What those say who push.
+#[derive(Debug, Clone, Copy)]
+pub enum Says {
+    /// A good request for a WebSocket, each of them.
+    Requests,
+    /// The same every other time, and else nothing.
+    RequestsAndNothing,
+}
+
 struct Place {
     address: SocketAddr,
     server: PublicKey,
@@ -34,8 +47,8 @@ struct Place {
     held: usize,
     over: AtomicBool,
     heard: Mutex<Heard>,
-    /// Kinds that are at it with all that they have.
-    present: Mutex<Vec<&'static str>>,
+    /// Threads that are at it with all that they have.
+    present: Mutex<Vec<ThreadId>>,
 }
 
 /// Real first messages of the signer `allowed` to `server`, as somebody on the way would have recorded them.
@@ -116,6 +129,23 @@ impl Crowd {
         crowd
     }
 
+    /// Some that open a connection, say something, leave it open, and open the next, as fast as they can: whoever is at the
+    /// door for long is pushed out.
+    pub fn gather_pushing(url: &str, server: &PublicKey, says: Says) -> Crowd {
+        let mut crowd = Crowd::new(url, server, PUSHED);
+        let upgrade = upgrade("/signer", PROTOCOL);
+        let lines = match says {
+            Says::Requests => vec![upgrade],
+            Says::RequestsAndNothing => vec![upgrade, Vec::new()],
+        };
+        for _ in 0..PUSHERS {
+            let lines = lines.clone();
+            crowd.join(move |place| place.push("held, and again", &lines));
+        }
+        crowd.wait_until_all_are_there();
+        crowd
+    }
+
     fn new(url: &str, server: &PublicKey, held: usize) -> Crowd {
         let host = url.strip_prefix("ws://").expect("a ws address");
         let host = host.strip_suffix("/signer").expect("its path");
@@ -165,10 +195,11 @@ impl Place {
         *count += 1;
     }
 
-    fn arrive(&self, kind: &'static str) {
+    fn arrive(&self) {
+        let thread = thread::current().id();
         let mut present = self.present.lock().expect("no panic");
-        if !present.contains(&kind) {
-            present.push(kind);
+        if !present.contains(&thread) {
+            present.push(thread);
         }
     }
 
@@ -183,7 +214,7 @@ impl Place {
             let mut heard = Vec::new();
             act(&mut stream, &mut heard);
             self.note(kind, &heard);
-            self.arrive(kind);
+            self.arrive();
         }
     }
 
@@ -205,7 +236,7 @@ impl Place {
                 made += 1;
                 // Others may take the places as fast as they are taken.
                 if made >= self.held {
-                    self.arrive(kind);
+                    self.arrive();
                 }
                 if begun && stream.set_nonblocking(true).is_ok() {
                     held.push((stream, heard));
@@ -225,6 +256,37 @@ impl Place {
         }
     }
 
+    /// One connection after the other, as fast as they can be had, the newest of them held.
+    fn push(&self, kind: &'static str, says: &[Vec<u8>]) {
+        // Beside those of the tests that run at the same time.
+        let mut limit = getrlimit(Resource::Nofile);
+        limit.current = limit.maximum;
+        let _ = setrlimit(Resource::Nofile, limit);
+        let mut held = VecDeque::new();
+        for says in says.iter().cycle() {
+            if self.is_over() {
+                return;
+            }
+            let stream = TcpStream::connect_timeout(&self.address, Duration::from_millis(50));
+            let Ok(mut stream) = stream.and_then(|one| one.set_nonblocking(true).map(|()| one))
+            else {
+                // The door is closed, or the queue in front of it is full.
+                thread::sleep(Duration::from_millis(1));
+                continue;
+            };
+            let _ = stream.write_all(says);
+            held.push_back(stream);
+            if held.len() > self.held
+                && let Some(mut oldest) = held.pop_front()
+            {
+                let mut heard = Vec::new();
+                is_open(&mut oldest, &mut heard);
+                self.note(kind, &heard);
+                self.arrive();
+            }
+        }
+    }
+
     /// Many connections, on each a byte of a good request now and then.
     fn crawl(&self, kind: &'static str) {
         let request = upgrade("/signer", PROTOCOL);
@@ -237,7 +299,7 @@ impl Place {
                     }
                     _ => break,
                 }
-                self.arrive(kind);
+                self.arrive();
             }
             held.retain_mut(|(stream, heard, sent)| {
                 if let Some(byte) = request.get(*sent) {

@@ -29,3 +29,4 @@ mod signer;
 mod stale;
 mod strangers;
 mod support;
+mod tunnel;

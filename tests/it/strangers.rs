@@ -6,8 +6,9 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use crate::crowd::{Crowd, HELD, recorded};
+use crate::crowd::{Crowd, HELD, Says, recorded};
 use crate::support::{Ended, ISSUER, Place, Plan, Running, key};
+use crate::tunnel::far;
 use bitmart_issuer::ndau::PublicKey;
 use bitmart_issuer::signer::Identity;
 use serde_json::Value;
@@ -28,11 +29,12 @@ fn peak_kb(process: u32) -> u64 {
     peak
 }
 
-/// One run: a crowd gathers at the door, then the signer comes. How the run ended, the most memory that the issuer used, and
+/// One run: a crowd gathers at the door, then the signer comes, from `delay` away. How the run ended, the most memory that the issuer used, and
 /// what `gather` gave.
 fn issue<T>(
     place: &Place,
     mut command: Command,
+    delay: Duration,
     gather: impl FnOnce(&str, &PublicKey) -> T,
 ) -> (Ended, u64, T) {
     command.env("RUST_LOG", "info");
@@ -43,7 +45,7 @@ fn issue<T>(
     let url = listening["listening"].as_str().unwrap();
     let identity = Identity::load(&place.path("bitmart/identity.toml")).unwrap();
     let crowd = gather(url, identity.public());
-    let signer = place.signer(url, &[key(1)]);
+    let signer = place.signer(&far(url, delay), &[key(1)]);
     let ended = issuer.end();
     let _ = signer.kill();
     (ended, peak.join().unwrap(), crowd)
@@ -56,10 +58,10 @@ fn a_crowd_of_every_kind_keeps_no_signer_out_and_learns_nothing() {
     let place = Plan::new().start();
     let run = || place.command(&["run", "--json"]);
     place.exchange.sell("5");
-    let (ended, alone, ()) = issue(&place, run(), |_, _| ());
+    let (ended, alone, ()) = issue(&place, run(), Duration::ZERO, |_, _| ());
     ended.expect(0, "issued", "5");
     place.exchange.sell("7");
-    let (ended, crowded, crowd) = issue(&place, run(), |url, server| {
+    let (ended, crowded, crowd) = issue(&place, run(), Duration::ZERO, |url, server| {
         Crowd::gather(url, server, recorded(&key(100), server), HELD)
     });
     let heard = crowd.leave();
@@ -93,11 +95,31 @@ fn a_crowd_that_takes_the_last_descriptor_keeps_no_signer_out() {
     place.exchange.sell("5");
     let mut few = place.command_of("sh", &["-c", "ulimit -n 40; exec \"$0\" \"$@\"", ISSUER]);
     few.args(["run", "--json"]);
-    let (ended, _, crowd) = issue(&place, few, |url, server| {
+    let (ended, _, crowd) = issue(&place, few, Duration::ZERO, |url, server| {
         Crowd::gather_silent(url, server, 100)
     });
     let heard = crowd.leave();
     ended.expect(0, "issued", "5");
     place.settled();
     assert!(heard["silent"].keys().all(|said| said == "nothing"));
+}
+
+/// Once, the oldest of a crowd made room for whoever came, so that strangers that came fast enough pushed out everyone
+/// who needed a round trip from one step to the next.
+#[test]
+fn a_crowd_that_pushes_keeps_no_signer_out_that_is_far_away() {
+    let place = Plan::new().start();
+    for says in [Says::Requests, Says::RequestsAndNothing] {
+        place.exchange.sell("5");
+        let run = place.command(&["run", "--json"]);
+        let (ended, _, crowd) = issue(&place, run, Duration::from_millis(50), |url, server| {
+            Crowd::gather_pushing(url, server, says)
+        });
+        let heard = crowd.leave();
+        ended.expect(0, "issued", "5");
+        for said in heard["held, and again"].keys() {
+            assert!(["nothing", "101"].contains(&said.as_str()), "{said}");
+        }
+    }
+    place.settled();
 }
