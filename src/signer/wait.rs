@@ -31,6 +31,8 @@ pub(super) const FAREWELL: Duration = Duration::from_secs(2);
 const SHORT_FAREWELL: Duration = Duration::from_millis(500);
 /// Warnings about keys that are not allowed, in one wait.
 const MAX_WARNINGS: usize = 8;
+/// Visits of one allowed signer that are logged, in one wait.
+const MAX_VISITS: u32 = 8;
 
 /// What an allowed signer said in the end.
 enum Answer {
@@ -48,6 +50,8 @@ pub(super) struct Wait<'a> {
     verified: Vec<Verified>,
     /// By place in the list of the allowed. Whoever answered is not asked again.
     answers: Vec<Option<Answer>>,
+    /// How often each of them came.
+    visits: Vec<u32>,
     /// Oldest first.
     strangers: Vec<Stranger<TcpStream>>,
     /// At most one of each allowed identity.
@@ -62,6 +66,7 @@ impl<'a> Wait<'a> {
     pub(super) fn new(listener: Listener<'a>, request: &'a Request, id: RequestId) -> Wait<'a> {
         Wait {
             answers: listener.gate.allowed.iter().map(|_| None).collect(),
+            visits: listener.gate.allowed.iter().map(|_| 0).collect(),
             listener,
             request,
             id,
@@ -173,10 +178,22 @@ impl<'a> Wait<'a> {
         self.answers.get(who).is_some_and(Option::is_some)
     }
 
+    /// Whether what a signer does is worth a line: what it does after its answer changes nothing, and one that comes again
+    /// and again must not fill the log.
+    fn is_news(&self, who: usize) -> bool {
+        let few = |visits: &u32| *visits <= MAX_VISITS;
+        !self.has_answered(who) && self.visits.get(who).is_some_and(few)
+    }
+
     /// Takes in a signer, in place of its older connection if it has one, and asks it.
     fn welcome(&mut self, mut session: Session<TcpStream>) {
         let who = session.who;
-        info!("signer {} connected ({})", self.name(who), session.greeting);
+        if let Some(visits) = self.visits.get_mut(who) {
+            *visits = visits.saturating_add(1);
+        }
+        if self.is_news(who) {
+            info!("signer {} connected ({})", self.name(who), session.greeting);
+        }
         self.sessions.retain(|older| older.who != who);
         // Whoever answered has nothing to add, and hears how it ended.
         if !self.has_answered(who) {
@@ -216,10 +233,12 @@ impl<'a> Wait<'a> {
             }
             Ok(Some(message)) => self.answer(&session, message),
             Err(Ended::Lost) => {
-                info!("signer {} left", self.name(session.who));
+                if self.is_news(session.who) {
+                    info!("signer {} left", self.name(session.who));
+                }
                 return true;
             }
-            Err(Ended::Garbled(error)) => Answer::Garbled(crate::error::chain(&error)),
+            Err(Ended::Garbled(error)) => Answer::Garbled(excerpt(&crate::error::chain(&error))),
         };
         let complaint = match &answer {
             Answer::Signed | Answer::Refused(_) => None,
@@ -230,7 +249,9 @@ impl<'a> Wait<'a> {
         match complaint {
             None => self.sessions.push(session),
             Some(message) => {
-                warn!("signer {}: {message}", self.name(who));
+                if !self.has_answered(who) {
+                    warn!("signer {}: {message}", self.name(who));
+                }
                 // The session ends in any case.
                 let _ = session.send(&ToSigner::Error { message });
                 session.close(CloseCode::Policy);

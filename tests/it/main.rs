@@ -8,6 +8,7 @@
     reason = "a test stops on the spot"
 )]
 
+mod allowed;
 mod audit;
 mod chain;
 mod cli;

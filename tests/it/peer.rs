@@ -32,8 +32,8 @@ fn builder(ours: &[u8; 32]) -> Builder<'_> {
         .expect("a handshake")
 }
 
-/// The first message of the signer `key` to the integration `server`.
-pub fn hail(key: &PrivateKey, server: &PublicKey) -> Vec<u8> {
+/// The first message of the signer `key` to the integration `server`, and what is to be done with the answer.
+fn greet(key: &PrivateKey, server: &PublicKey) -> (HandshakeState, Vec<u8>) {
     let mut state: HandshakeState = builder(&secret(key))
         .remote_public_key(&public(server))
         .and_then(Builder::build_initiator)
@@ -41,7 +41,43 @@ pub fn hail(key: &PrivateKey, server: &PublicKey) -> Vec<u8> {
     let mut message = [0; 1024];
     let name = key.public().as_text().as_bytes();
     let len = state.write_message(name, &mut message).expect("it fits");
-    message[..len].to_vec()
+    (state, message[..len].to_vec())
+}
+
+/// The first message of the signer `key` to the integration `server`.
+pub fn hail(key: &PrivateKey, server: &PublicKey) -> Vec<u8> {
+    greet(key, server).1
+}
+
+/// A session of the signer `key` with the integration `server`, with its `hello` said.
+pub fn enter(
+    address: SocketAddr,
+    key: &PrivateKey,
+    server: &PublicKey,
+) -> io::Result<(TcpStream, Transport)> {
+    let mut stream = connect(address)?;
+    if !open(&mut stream, &mut Vec::new()) {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let (mut state, first) = greet(key, server);
+    stream.write_all(&frame(2, &first))?;
+    let mut reply = [0; 50];
+    stream.read_exact(&mut reply)?;
+    state
+        .read_message(&reply[2..], &mut [0; 16])
+        .expect("the answer to it");
+    let mut transport = Transport(state.into_transport_mode().expect("it is over"));
+    say(
+        &mut stream,
+        &mut transport,
+        r#"{"type":"hello","version":"1","keys":1}"#,
+    )?;
+    Ok((stream, transport))
+}
+
+/// Sends `text` as a signer does.
+pub fn say(stream: &mut TcpStream, transport: &mut Transport, text: &str) -> io::Result<()> {
+    stream.write_all(&frame(2, &transport.seal(text.as_bytes())))
 }
 
 /// What the integration `server` makes of a signer's first message: the connection, its answer, and the name in it.

@@ -146,7 +146,8 @@ pub(crate) enum FromSigner {
     },
 }
 
-/// Why bytes are not a message. It quotes nothing of them but an unknown type.
+/// Why bytes are not a message. An unknown type is quoted as an excerpt, and a cause may quote any length of what stands in
+/// a field's place: print it as an excerpt, too.
 #[derive(Debug)]
 pub(crate) enum MessageError {
     /// Not one JSON object in UTF-8.
