@@ -56,7 +56,7 @@ pub(super) struct Wait<'a> {
     strangers: Vec<Stranger<TcpStream>>,
     /// At most one of each allowed identity.
     sessions: Vec<Session<TcpStream>>,
-    /// Told to go, with the time at which they are dropped.
+    /// Told to go, with the time at which they are dropped. At most one of each allowed identity.
     leaving: Vec<(Session<TcpStream>, Instant)>,
     turned_away: u64,
     warned: Vec<PublicKey>,
@@ -255,6 +255,8 @@ impl<'a> Wait<'a> {
                 // The session ends in any case.
                 let _ = session.send(&ToSigner::Error { message });
                 session.close(CloseCode::Policy);
+                // It may come again at once, and each that leaves takes a descriptor.
+                self.leaving.retain(|(older, _)| older.who != who);
                 self.leaving.push((session, now + FAREWELL));
             }
         }
