@@ -227,7 +227,7 @@ impl Verified {
 }
 
 /// Why signatures are not used.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub enum SignatureError {
     /// By a key that was not asked.
     Foreign {

@@ -45,6 +45,8 @@ pub enum Error {
         signer: Box<PublicKey>,
         /// The reason that it gave.
         reason: String,
+        /// Who else has not signed.
+        others: Others,
     },
     /// A signer's signature was not what was asked for. Look at its keys and its version.
     Wrong {
@@ -52,6 +54,8 @@ pub enum Error {
         signer: Box<PublicKey>,
         /// What was wrong.
         source: SignatureError,
+        /// Who else has not signed.
+        others: Others,
     },
     /// A signer's answer is not in the protocol. Look at its log and its version.
     Garbled {
@@ -59,6 +63,8 @@ pub enum Error {
         signer: Box<PublicKey>,
         /// What it said.
         problem: String,
+        /// Who else has not signed.
+        others: Others,
     },
     /// A signer was asked and had not answered when the time was over: a person may have to confirm.
     Silent {
@@ -66,15 +72,32 @@ pub enum Error {
         signer: Box<PublicKey>,
         /// How long was waited.
         within: Duration,
+        /// Who else has not signed.
+        others: Others,
         /// Connections turned away.
         strangers: u64,
     },
-    /// All signers that came hold fewer of the keys than are needed: start those that hold the others, and allow them.
+    /// Some came, and one that may hold what is missing did not, or left again: is it running?
+    Missing {
+        /// How many signatures are needed.
+        needed: usize,
+        /// How many different keys signed.
+        given: usize,
+        /// How long was waited.
+        within: Duration,
+        /// Who else has not signed.
+        others: Others,
+        /// Connections turned away.
+        strangers: u64,
+    },
+    /// All allowed signers came, and hold fewer of the keys than are needed: allow those that hold the others, too.
     TooFew {
         /// How many are needed.
         needed: usize,
         /// How many different keys signed.
         given: usize,
+        /// Who holds none.
+        others: Others,
         /// Connections turned away.
         strangers: u64,
     },
@@ -85,6 +108,122 @@ pub enum Error {
         /// Connections turned away.
         strangers: u64,
     },
+}
+
+/// Why an allowed signer has not signed, the most telling first.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// It said no, for this reason.
+    Refused(String),
+    /// A signature was not what was asked for.
+    Wrong(SignatureError),
+    /// What it said is not in the protocol.
+    Garbled(String),
+    /// It was asked, and had not answered when the time was over.
+    Silent,
+    /// It came, and left without an answer.
+    Left,
+    /// It did not come.
+    Absent,
+    /// It holds none of the keys that were still asked for.
+    Keyless,
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Lack::Refused(reason) => write!(f, "refused: {reason}"),
+            Lack::Wrong(source) => write!(f, "answered wrongly: {source}"),
+            Lack::Garbled(problem) => write!(f, "did not keep to the protocol: {problem}"),
+            Lack::Silent => f.write_str("was asked and did not answer"),
+            Lack::Left => f.write_str("came and left without an answer"),
+            Lack::Absent => f.write_str("did not come"),
+            Lack::Keyless => f.write_str("holds none of the keys asked for"),
+        }
+    }
+}
+
+/// Allowed signers that have not signed, each with why.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Others(Vec<(PublicKey, Lack)>);
+
+impl fmt::Display for Others {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (key, lack) in &self.0 {
+            write!(f, "; {key} {lack}")?;
+        }
+        Ok(())
+    }
+}
+
+/// How a wait ended in which too few signed.
+pub(super) struct Shortfall {
+    pub(super) needed: usize,
+    pub(super) given: usize,
+    /// Whether none of the allowed was ever there.
+    pub(super) nobody_came: bool,
+    /// All of the allowed that have not signed.
+    pub(super) lacking: Vec<(PublicKey, Lack)>,
+    pub(super) within: Duration,
+    pub(super) strangers: u64,
+}
+
+impl Shortfall {
+    /// The error that tells most, with all the rest in it. What somebody said comes first, then who did not come: the next
+    /// run may be better off with that signer. Only when all have answered are there too few keys.
+    pub(super) fn error(mut self) -> Error {
+        let rank = |lack: &Lack| match lack {
+            Lack::Refused(_) => 0,
+            Lack::Wrong(_) => 1,
+            Lack::Garbled(_) => 2,
+            Lack::Silent => 3,
+            Lack::Left => 4,
+            Lack::Absent => 5,
+            Lack::Keyless => 6,
+        };
+        self.lacking.sort_by_key(|(_, lack)| rank(lack));
+        let mut rest = self.lacking.into_iter();
+        let first = rest.next();
+        let (needed, given, within, strangers) =
+            (self.needed, self.given, self.within, self.strangers);
+        match first {
+            Some((key, Lack::Refused(reason))) => Error::Refused {
+                signer: Box::new(key),
+                reason,
+                others: Others(rest.collect()),
+            },
+            Some((key, Lack::Wrong(source))) => Error::Wrong {
+                signer: Box::new(key),
+                source,
+                others: Others(rest.collect()),
+            },
+            Some((key, Lack::Garbled(problem))) => Error::Garbled {
+                signer: Box::new(key),
+                problem,
+                others: Others(rest.collect()),
+            },
+            Some((key, Lack::Silent)) => Error::Silent {
+                signer: Box::new(key),
+                within,
+                others: Others(rest.collect()),
+                strangers,
+            },
+            Some((_, Lack::Absent)) if self.nobody_came => Error::Nobody { within, strangers },
+            Some(missing @ (_, Lack::Left | Lack::Absent)) => Error::Missing {
+                needed,
+                given,
+                within,
+                others: Others(std::iter::once(missing).chain(rest).collect()),
+                strangers,
+            },
+            keyless @ (Some((_, Lack::Keyless)) | None) => Error::TooFew {
+                needed,
+                given,
+                others: Others(keyless.into_iter().chain(rest).collect()),
+                strangers,
+            },
+        }
+    }
 }
 
 impl Error {
@@ -99,7 +238,10 @@ impl Error {
             | Error::Allowed(_)
             | Error::KeyOfTwoUses { .. }
             | Error::Impossible { .. } => Exit::Config,
-            Error::Random(_) | Error::Nobody { .. } | Error::Silent { .. } => Exit::Unavailable,
+            Error::Random(_)
+            | Error::Nobody { .. }
+            | Error::Missing { .. }
+            | Error::Silent { .. } => Exit::Unavailable,
             Error::Refused { .. } | Error::Wrong { .. } | Error::TooFew { .. } => Exit::Refused,
             Error::Garbled { .. } => Exit::BadData,
         }
@@ -147,36 +289,68 @@ impl fmt::Display for Error {
                 "the number of signatures needed, {needed}, is not from 1 to that of different keys, {keys}"
             ),
             Error::Random(_) => f.write_str("no random bytes from the system"),
-            Error::Refused { signer, reason } => {
-                write!(f, "the signer {signer} refused to sign: {reason}")
+            Error::Refused {
+                signer,
+                reason,
+                others,
+            } => {
+                write!(f, "the signer {signer} refused to sign: {reason}{others}")
             }
-            Error::Wrong { signer, .. } => write!(f, "the signer {signer} answered wrongly"),
-            Error::Garbled { signer, problem } => {
+            Error::Wrong { signer, others, .. } => {
+                // What was wrong follows.
+                for (key, lack) in &others.0 {
+                    write!(f, "{key} {lack}; ")?;
+                }
+                write!(f, "the signer {signer} answered wrongly")
+            }
+            Error::Garbled {
+                signer,
+                problem,
+                others,
+            } => {
                 write!(
                     f,
-                    "the signer {signer} did not keep to the protocol: {problem}"
+                    "the signer {signer} did not keep to the protocol: {problem}{others}"
                 )
             }
             Error::Silent {
                 signer,
                 within,
+                others,
                 strangers,
             } => {
                 write!(
                     f,
-                    "the signer {signer} was asked and did not answer within {}",
+                    "the signer {signer} was asked and did not answer within {}{others}",
                     Seconds(*within)
                 )?;
                 turned_away(f, *strangers)
             }
-            Error::TooFew {
+            Error::Missing {
                 needed,
                 given,
+                within,
+                others,
                 strangers,
             } => {
                 write!(
                     f,
-                    "too few signatures, {given} of {needed}: the signers that came hold too few of the keys"
+                    "too few signatures within {}, {given} of {needed}{others}",
+                    Seconds(*within)
+                )?;
+                turned_away(f, *strangers)?;
+                f.write_str(": does `ndau-signer` run there, and does it reach this side?")
+            }
+            Error::TooFew {
+                needed,
+                given,
+                others,
+                strangers,
+            } => {
+                write!(
+                    f,
+                    "too few signatures, {given} of {needed}: all allowed signers came, and together they hold too few of \
+                     the keys{others}"
                 )?;
                 turned_away(f, *strangers)
             }
@@ -204,8 +378,79 @@ impl StdError for Error {
             | Error::Refused { .. }
             | Error::Garbled { .. }
             | Error::Silent { .. }
+            | Error::Missing { .. }
             | Error::TooFew { .. }
             | Error::Nobody { .. } => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ndau::PrivateKey;
+
+    fn key(seed: u8) -> PublicKey {
+        PrivateKey::from_ed25519_seed(&[seed; 32]).public().clone()
+    }
+
+    /// With two signatures needed and one given, unless nobody came: the exit code, and who must be named.
+    #[test]
+    fn an_error_names_who_refused_and_who_is_missing() {
+        let no = || Lack::Refused("no".to_owned());
+        let wrong = || Lack::Wrong(SignatureError::Invalid { key: key(9).into() });
+        let garbled = || Lack::Garbled("what?".to_owned());
+        let cases = [
+            (vec![Lack::Absent], Exit::Unavailable, "did not come"),
+            (vec![Lack::Left], Exit::Unavailable, "came and left"),
+            (
+                vec![Lack::Silent, Lack::Absent],
+                Exit::Unavailable,
+                "did not answer within 15 s",
+            ),
+            (
+                vec![Lack::Keyless, Lack::Absent],
+                Exit::Unavailable,
+                "1 of 2",
+            ),
+            (vec![Lack::Keyless], Exit::Refused, "too few of the keys"),
+            (vec![], Exit::Refused, "too few of the keys"),
+            (
+                vec![Lack::Absent, no()],
+                Exit::Refused,
+                "refused to sign: no; ",
+            ),
+            (
+                vec![Lack::Absent, wrong()],
+                Exit::Refused,
+                "did not come; the signer",
+            ),
+            (vec![Lack::Absent, garbled()], Exit::BadData, "what?; "),
+            (
+                vec![garbled(), no(), wrong()],
+                Exit::Refused,
+                "refused to sign: no; ",
+            ),
+        ];
+        for (lacks, exit, says) in cases {
+            let lacking: Vec<_> = (1..).map(key).zip(lacks).collect();
+            let named: Vec<_> = lacking.iter().map(|(key, _)| key.clone()).collect();
+            let shortfall = Shortfall {
+                needed: 2,
+                given: 1,
+                nobody_came: false,
+                lacking,
+                within: Duration::from_secs(15),
+                strangers: 0,
+            };
+            let error = shortfall.error();
+            let text = crate::error::chain(&error);
+            assert_eq!(error.exit(), exit, "{text}");
+            assert!(text.contains(says), "{text}");
+            assert!(
+                named.iter().all(|key| text.contains(key.as_text())),
+                "{text}"
+            );
         }
     }
 }

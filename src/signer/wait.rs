@@ -11,12 +11,11 @@ use std::time::{Duration, Instant};
 use log::{debug, info, warn};
 use tungstenite::protocol::frame::coding::CloseCode;
 
-use super::error::Error;
+use super::error::{Error, Lack, Shortfall};
 use super::listener::{Listener, PAUSE, Request, Signed};
-use super::message::{FromSigner, Outcome, RequestId, SignTx, ToSigner};
+use super::message::{FromSigner, NOT_HELD, Outcome, RequestId, SignTx, ToSigner};
 use super::session::{Awaited, Ended, Session, Step, Stranger, Turned};
 use crate::clock::{Clock, SystemClock};
-use crate::ndau::issue::SignatureError;
 use crate::ndau::{PublicKey, Verified};
 use crate::quote::excerpt;
 use crate::report::counted;
@@ -34,13 +33,8 @@ const MAX_WARNINGS: usize = 8;
 /// Visits of one allowed signer that are logged, in one wait.
 const MAX_VISITS: u32 = 8;
 
-/// What an allowed signer said in the end.
-enum Answer {
-    Signed,
-    Refused(String),
-    Wrong(SignatureError),
-    Garbled(String),
-}
+/// What an allowed signer said in the end: signatures, or why there are none.
+type Answer = Result<(), Lack>;
 
 /// One wait for signatures.
 pub(super) struct Wait<'a> {
@@ -238,12 +232,12 @@ impl<'a> Wait<'a> {
                 }
                 return true;
             }
-            Err(Ended::Garbled(error)) => Answer::Garbled(excerpt(&crate::error::chain(&error))),
+            Err(Ended::Garbled(error)) => Err(Lack::Garbled(excerpt(&crate::error::chain(&error)))),
         };
         let complaint = match &answer {
-            Answer::Signed | Answer::Refused(_) => None,
-            Answer::Wrong(error) => Some(error.to_string()),
-            Answer::Garbled(problem) => Some(problem.clone()),
+            Err(Lack::Wrong(error)) => Some(error.to_string()),
+            Err(Lack::Garbled(problem)) => Some(problem.clone()),
+            Ok(()) | Err(_) => None,
         };
         let who = session.who;
         match complaint {
@@ -280,7 +274,7 @@ impl<'a> Wait<'a> {
                         .verify(&self.request.keys, key, signature)
                     {
                         Ok(verified) => fresh.push(verified),
-                        Err(error) => return Answer::Wrong(error),
+                        Err(error) => return Err(Lack::Wrong(error)),
                     }
                 }
                 for verified in fresh {
@@ -296,19 +290,26 @@ impl<'a> Wait<'a> {
                     self.verified.len(),
                     self.request.needed
                 );
-                Answer::Signed
+                if signatures.is_empty() {
+                    return Err(Lack::Keyless);
+                }
+                Ok(())
             }
             FromSigner::Refused { id, reason } if expected(&id) => {
                 let reason = excerpt(&reason);
                 warn!("signer {} refused: {reason}", self.name(who));
-                Answer::Refused(reason)
+                Err(if reason == NOT_HELD {
+                    Lack::Keyless
+                } else {
+                    Lack::Refused(reason)
+                })
             }
-            FromSigner::Signatures { .. } | FromSigner::Refused { .. } => {
-                Answer::Garbled("an answer to a request that was not made".to_owned())
-            }
-            FromSigner::Hello { .. } => Answer::Garbled("a second hello".to_owned()),
+            FromSigner::Signatures { .. } | FromSigner::Refused { .. } => Err(Lack::Garbled(
+                "an answer to a request that was not made".to_owned(),
+            )),
+            FromSigner::Hello { .. } => Err(Lack::Garbled("a second hello".to_owned())),
             FromSigner::Error { message } => {
-                Answer::Garbled(format!("it says: {}", excerpt(&message)))
+                Err(Lack::Garbled(format!("it says: {}", excerpt(&message))))
             }
         }
     }
@@ -340,12 +341,7 @@ impl<'a> Wait<'a> {
             outcome: Outcome::Failed,
             hash: self.request.issue.hash().to_string(),
         };
-        let silent = self
-            .sessions
-            .iter()
-            .map(|session| session.who)
-            .find(|who| !self.has_answered(*who))
-            .map(|who| self.name(who).clone());
+        let here: Vec<usize> = self.sessions.iter().map(|session| session.who).collect();
         let mut sessions = std::mem::take(&mut self.sessions);
         for session in &mut sessions {
             // Best effort: the error that is returned matters more.
@@ -355,36 +351,29 @@ impl<'a> Wait<'a> {
         sessions.extend(self.leaving.drain(..).map(|(session, _)| session));
         farewell(sessions, SHORT_FAREWELL);
 
-        let strangers = self.turned_away;
-        let given = self.verified.len();
-        let allowed = &self.listener.gate.allowed;
-        let rank = |answer: &Answer| match answer {
-            Answer::Refused(_) => 0,
-            Answer::Wrong(_) => 1,
-            Answer::Garbled(_) => 2,
-            Answer::Signed => 3,
+        let nobody_came = self.visits.iter().all(|visits| *visits == 0);
+        let lack = |who, answer: Option<Answer>, visits| match answer {
+            Some(answer) => answer.err(),
+            None if here.contains(&who) => Some(Lack::Silent),
+            None if visits > 0 => Some(Lack::Left),
+            None => Some(Lack::Absent),
         };
-        let telling = allowed
-            .iter()
-            .zip(self.answers)
-            .filter_map(|(allowed, answer)| Some((Box::new(allowed.key.clone()), answer?)))
-            .min_by_key(|(_, answer)| rank(answer));
-        match (telling, silent) {
-            (Some((signer, Answer::Refused(reason))), _) => Error::Refused { signer, reason },
-            (Some((signer, Answer::Wrong(source))), _) => Error::Wrong { signer, source },
-            (Some((signer, Answer::Garbled(problem))), _) => Error::Garbled { signer, problem },
-            (_, Some(signer)) => Error::Silent {
-                signer: Box::new(signer),
-                within,
-                strangers,
-            },
-            (Some((_, Answer::Signed)), None) => Error::TooFew {
-                needed: self.request.needed,
-                given,
-                strangers,
-            },
-            (None, None) => Error::Nobody { within, strangers },
-        }
+        let answers = self.answers.into_iter().zip(self.visits).enumerate();
+        let lacking = answers
+            .zip(&self.listener.gate.allowed)
+            .filter_map(|((who, (answer, visits)), allowed)| {
+                Some((allowed.key.clone(), lack(who, answer, visits)?))
+            })
+            .collect();
+        let shortfall = Shortfall {
+            needed: self.request.needed,
+            given: self.verified.len(),
+            nobody_came,
+            lacking,
+            within,
+            strangers: self.turned_away,
+        };
+        shortfall.error()
     }
 }
 

@@ -10,7 +10,7 @@ use bitmart_issuer::signer::Identity;
 use serde_json::Value;
 
 use crate::peer::{enter, say};
-use crate::support::{ISSUER, Place, Plan, Running, key};
+use crate::support::{ISSUER, Place, Plan, Running, SIGNER, key};
 
 /// A place where two identities are allowed, with a sale of 5 ndau.
 fn with_two_allowed(mut plan: Plan, timeout: &str) -> Place {
@@ -79,4 +79,45 @@ fn one_that_errs_again_and_again_fills_neither_the_log_nor_the_process() {
     assert!(lines.iter().all(|line| line.len() < 500), "{lines:#?}");
     let said = |part: &str| lines.iter().filter(|line| line.contains(part)).count();
     assert_eq!(said("not a message of this protocol"), 1, "{lines:#?}");
+}
+
+/// Once, such a run ended with 77, as if somebody had said no.
+#[test]
+fn one_that_does_not_come_is_named_whatever_the_others_say() {
+    let mut plan = Plan::new();
+    plan.chain.validation_keys = vec![key(1).public().to_string(), key(2).public().to_string()];
+    plan.policy = "[policy]\nmax_issue_per_tx = \"6\"\n".to_owned();
+    let place = with_two_allowed(plan, "2s");
+    let (here, absent) = (key(100), key(101));
+    let missing = format!("{} did not come", absent.public());
+    let keyless = format!(
+        "{} holds none of the keys asked for",
+        here.public().as_text()
+    );
+    for (held, code, says) in [
+        (key(1), 69, ["1 of 2", &missing]),
+        (key(3), 69, [&missing, &keyless]),
+    ] {
+        place
+            .run_with(|place, url| Some(place.signer(url, &[held])))
+            .fails(code, &says);
+    }
+    // Its no is what tells most.
+    place
+        .run_with(|place, url| {
+            let name = place.write_sigconfig(&here, url, &[key(1)]);
+            let config = std::fs::read_to_string(place.path(&name)).unwrap();
+            place.write(&name, &config.replace("\"6\"", "\"4\""), 0o600);
+            let command = place.command_of(SIGNER, &["run", "--config", &name]);
+            Some(Running::start(command))
+        })
+        .fails(77, &["above the limit of 4 ndau", &missing]);
+    let mut other = None;
+    place
+        .run_with(|place, url| {
+            other = Some(place.signer_as(&absent, url, &[key(2)]));
+            Some(place.signer(url, &[key(1)]))
+        })
+        .expect(0, "settled", "5");
+    place.settled();
 }
