@@ -45,18 +45,7 @@ pub struct World<'a> {
 /// `report`, also when it fails.
 pub fn run(config: &Config, world: World, report: &mut Report) -> Result<Outcome, Error> {
     let pass = Pass::new(config, world)?;
-    let allowed = &config.signer.allowed;
-    if allowed.is_empty() || allowed.contains(pass.identity.public()) {
-        let found = if allowed.is_empty() {
-            "nobody"
-        } else {
-            "this side's own identity"
-        };
-        let what = format!(
-            "it names {found}; it needs the identity of the signing service (client.pub_key of its sigconfig.toml)"
-        );
-        return Err(Error::Config(config.wrong("signer.allowed", what)));
-    }
+    pass.check_allowed()?;
     // 1: one writer, and everything it knows.
     let locked = Locked::take(Folder::new(world.disk, &config.state_dir))?;
     for _ in 0..ROUNDS {
@@ -84,6 +73,7 @@ pub fn run(config: &Config, world: World, report: &mut Report) -> Result<Outcome
 /// What [`run`] would do. Takes no lock, opens no listener, changes nothing.
 pub fn dry_run(config: &Config, world: World, report: &mut Report) -> Result<Outcome, Error> {
     let pass = Pass::new(config, world)?;
+    pass.check_allowed()?;
     let state = Folder::new(world.disk, &config.state_dir).load()?;
     report.before = Some(state.cursor.clone());
     let chain = Chain::open(&pass, &state)?;
@@ -130,6 +120,26 @@ impl<'a> Pass<'a> {
             account,
             identity,
         })
+    }
+
+    /// Refuses identities of signing services that could never sign for this side.
+    fn check_allowed(&self) -> Result<(), Error> {
+        let allowed = &self.config.signer.allowed;
+        let wrong = |what| Err(Error::Config(self.config.wrong("signer.allowed", what)));
+        let found = if allowed.is_empty() {
+            "nobody"
+        } else if allowed.contains(self.identity.public()) {
+            "this side's own identity"
+        } else {
+            let unusable = allowed
+                .iter()
+                .map(Identity::require_usable)
+                .find_map(Result::err);
+            return unusable.map_or(Ok(()), |error| wrong(error.to_string()));
+        };
+        wrong(format!(
+            "it names {found}; it needs the identity of the signing service (client.pub_key of its sigconfig.toml)"
+        ))
     }
 
     /// 3: fetches, keeps the sales, sums exactly.

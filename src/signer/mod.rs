@@ -18,7 +18,7 @@ mod socket;
 mod wait;
 
 pub use endpoint::{Endpoint, EndpointError};
-pub use error::Error;
+pub use error::{Error, Others};
 pub use identity::{Identity, IdentityError};
 pub use keyfile::KeyFileError;
 pub use listener::{Callers, Door, Listener, Request, Signed, Signers};

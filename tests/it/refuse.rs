@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use crate::support::{Place, Plan, Running, key};
+use bitmart_issuer::ndau::PrivateKey;
 use sandbox::{Fault, Html};
 
 /// Runs with a sale waiting to be issued, and checks that it fails with `code`, says all of `parts`, and touched
@@ -469,14 +470,25 @@ fn a_pipe_in_place_of_a_file_is_refused_and_not_waited_for() {
 }
 
 #[test]
-fn an_allowed_signer_that_is_this_side_itself() {
-    let place = Plan::new().start();
+fn an_allowed_signer_that_can_be_none_is_found_by_a_dry_run_too() {
+    let place = with_a_sale(Plan::new());
     let identity = std::fs::read_to_string(place.path("bitmart/identity.toml")).unwrap();
-    let npub = identity.split('"').nth(1).unwrap();
-    place.configure("", "", &format!("allowed = [\"{npub}\"]"));
-    place
-        .run()
-        .fails(78, &["signer.allowed", "this side's own identity"]);
+    let own = identity.split('"').nth(1).unwrap();
+    let secp256k1 = PrivateKey::from_secp256k1(&[7; 32]).unwrap();
+    for (allowed, says) in [
+        (String::new(), "it names nobody"),
+        (format!("\"{own}\""), "this side's own identity"),
+        (
+            format!("\"{}\", \"{}\"", key(100).public(), secp256k1.public()),
+            "is a secp256k1 key",
+        ),
+    ] {
+        place.configure("", "", &format!("allowed = [{allowed}]"));
+        let dry = place.issuer(&["run", "--dry-run", "--json"]);
+        dry.fails(78, &["signer.allowed", says]);
+        fails(&place, 78, &["signer.allowed", says]);
+        assert_eq!(place.state("pending.json"), None);
+    }
 }
 
 #[test]
