@@ -33,6 +33,11 @@ pub enum Error {
         /// The identity.
         key: Box<PublicKey>,
     },
+    /// A signing service's identity must not be able to sign transactions either.
+    AllowedCanSign {
+        /// Its identity.
+        key: Box<PublicKey>,
+    },
     /// A key that is to sign is none of the account's validation keys, so the chain would refuse its signature.
     NotAValidationKey {
         /// The key.
@@ -274,6 +279,7 @@ impl Error {
             Error::Config(_)
             | Error::OtherSymbol { .. }
             | Error::IdentityCanSign { .. }
+            | Error::AllowedCanSign { .. }
             | Error::NotAValidationKey { .. }
             | Error::KeyCount { .. }
             | Error::OtherNetwork { .. }
@@ -330,6 +336,11 @@ impl fmt::Display for Error {
                 f,
                 "the identity {key} is also a key that can sign transactions: make a new identity (remove its file, \
                  run init)"
+            ),
+            Error::AllowedCanSign { key } => write!(
+                f,
+                "signer.allowed names {key}, which is also a key that can sign transactions: make the signing service \
+                 another identity (`ndau-signer keygen`), and allow that"
             ),
             Error::NotAValidationKey { key, account } => {
                 write!(
@@ -559,6 +570,7 @@ impl StdError for Error {
             },
             Error::OtherSymbol { .. }
             | Error::IdentityCanSign { .. }
+            | Error::AllowedCanSign { .. }
             | Error::NotAValidationKey { .. }
             | Error::KeyCount { .. }
             | Error::FromNeeded { .. }

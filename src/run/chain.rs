@@ -430,13 +430,15 @@ fn signing_keys(
             account: address.clone(),
         });
     }
-    let mut identities = [pass.identity.public()]
-        .into_iter()
-        .chain(&config.signer.allowed);
-    if let Some(key) = identities.find(|key| account.validation_keys.contains(key)) {
-        return Err(Error::IdentityCanSign {
-            key: Box::new(key.clone()),
-        });
+    let can_sign = |key: &PublicKey| account.validation_keys.contains(key);
+    let own = pass.identity.public();
+    if can_sign(own) {
+        let key = Box::new(own.clone());
+        return Err(Error::IdentityCanSign { key });
+    }
+    if let Some(key) = config.signer.allowed.iter().find(|key| can_sign(key)) {
+        let key = Box::new(key.clone());
+        return Err(Error::AllowedCanSign { key });
     }
     let needed = config.ndau.signatures.unwrap_or(keys.len());
     if needed == 0 || needed > keys.len() || needed > MAX_SIGNATURES {

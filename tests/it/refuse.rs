@@ -296,13 +296,16 @@ fn a_key_that_the_account_does_not_have() {
 
 #[test]
 fn an_identity_that_can_sign_transactions() {
-    let mut plan = Plan::new();
-    plan.chain.validation_keys = vec![key(100).public().to_string()];
-    fails(
-        &with_a_sale(plan),
-        78,
-        &["identity", "can sign transactions"],
-    );
+    let place = with_a_sale(Plan::new());
+    let identity = std::fs::read_to_string(place.path("bitmart/identity.toml")).unwrap();
+    let own = identity.split('"').nth(1).unwrap();
+    for (key, remedy) in [
+        (own, "remove its file"),
+        (key(100).public().as_text(), "ndau-signer keygen"),
+    ] {
+        place.chain.set_validation_keys(&[key]);
+        fails(&place, 78, &[key, "can sign transactions", remedy]);
+    }
 }
 
 #[test]
