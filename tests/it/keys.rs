@@ -569,7 +569,7 @@ fn at_a_terminal_after(
     typed: &str,
 ) -> Option<(Option<i32>, String)> {
     if Command::new("script").arg("--version").output().is_err() {
-        println!("skipped: there is no `script`, which makes a terminal");
+        println!("keys: SKIPPED: there is no `script`, which makes a terminal");
         return None;
     }
     let mut terminal = place.command_of("script", &["-qec", line, "/dev/null"]);
@@ -705,7 +705,7 @@ fn a_question_can_be_left() {
 #[test]
 fn without_a_terminal_nothing_is_asked() {
     if Command::new("setsid").arg("--version").output().is_err() {
-        println!("skipped: there is no `setsid`, which takes the terminal away");
+        println!("keys: SKIPPED: there is no `setsid`, which takes the terminal away");
         return;
     }
     let place = with_a_sale();

@@ -21,7 +21,7 @@ fn python() -> Option<String> {
     let mut stdout = std::io::stdout();
     let _ = writeln!(
         stdout,
-        "python: skipped, since {python} is not there or lacks the packages of tests/python/requirements.txt; see \
+        "python: SKIPPED: {python} is not there or lacks the packages of tests/python/requirements.txt; see \
          tests/python/README.md"
     );
     None

@@ -537,7 +537,7 @@ fn a_log_that_cannot_be_is_a_mistake_in_the_configuration() {
 #[test]
 fn a_signature_leaves_after_its_line_is_durable() {
     if Command::new("strace").arg("-V").output().is_err() {
-        println!("skipped: there is no strace");
+        println!("signer: SKIPPED: there is no strace");
         return;
     }
     let place = with_a_sale("");
