@@ -13,9 +13,11 @@ import sys
 import time
 import tomllib
 
+from cryptography.exceptions import InvalidTag
 from nacl import bindings
 from nacl.signing import SigningKey
 from noise.connection import Keypair, NoiseConnection
+from noise.exceptions import NoiseInvalidMessage
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
@@ -101,7 +103,8 @@ def answer(request: dict, keys: dict) -> dict:
 
 def serve(url: str, state: NoiseConnection, npub: str, keys: dict) -> bool:
     """One session; whether its Issue is on the chain."""
-    with connect(url, subprotocols=["ndau-signer.1"], proxy=None) as socket:
+    # From the signatures until `done` the integration answers no ping.
+    with connect(url, subprotocols=["ndau-signer.1"], proxy=None, ping_timeout=None) as socket:
         socket.send(bytes(state.write_message(npub.encode())))
         state.read_message(socket.recv())
 
@@ -109,19 +112,27 @@ def serve(url: str, state: NoiseConnection, npub: str, keys: dict) -> bool:
             socket.send(state.encrypt(json.dumps(message).encode()))
 
         say({"type": "hello", "version": "python", "keys": len(keys)})
+        asked = False
         while True:
-            message = json.loads(state.decrypt(socket.recv()), object_pairs_hook=fields)
-            print(message, flush=True)
-            match message["type"]:
-                case "sign_tx":
-                    say(answer(message, keys))
-                case "done":
-                    return message["outcome"] in ("committed", "not_needed")
-                case "error":
-                    return False
-                case _:
-                    say({"type": "error", "message": "unknown type"})
-                    return False
+            text = state.decrypt(socket.recv())
+            try:
+                message = json.loads(text, object_pairs_hook=fields)
+                print(message, flush=True)
+                match message["type"]:
+                    case "sign_tx" if not asked:
+                        asked = True
+                        say(answer(message, keys))
+                    case "done":
+                        return message["outcome"] in ("committed", "not_needed")
+                    case "error":
+                        return False
+                    case _:
+                        raise ValueError("an unknown type, or a second request in one session")
+            except (AttributeError, KeyError, TypeError, ValueError) as problem:
+                print(repr(problem), flush=True)
+                say({"type": "error", "message": "not understood"})
+                socket.close(1008)
+                return False
 
 
 def main() -> None:
@@ -135,8 +146,9 @@ def main() -> None:
             state = noise(signing_key(client), connection["server_key"])
             if serve(connection["url"], state, client["pub_key"], keys):
                 return
-        except (OSError, WebSocketException) as problem:
-            print(problem, flush=True)
+        except (OSError, WebSocketException, InvalidTag, NoiseInvalidMessage) as problem:
+            # Nobody there, or somebody who is not the integration.
+            print(repr(problem), flush=True)
         time.sleep(1)
 
 
