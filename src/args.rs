@@ -31,7 +31,7 @@ use crate::sales::Start;
     error_code(77, "refused: the signer, a policy or a credential said no"),
     error_code(
         78,
-        "config: a setting or a key file is missing, wrong, or readable by others"
+        "config: a setting or a key file is missing, wrong, or open to others"
     )
 )]
 pub struct Args {

@@ -677,7 +677,7 @@ pub enum Exit {
     InDoubt,
     /// 77: the signer, a policy or a credential said no.
     Refused,
-    /// 78: a setting or a key file is missing, wrong, or readable by others.
+    /// 78: a setting or a key file is missing, wrong, or open to others.
     Config,
 }
 

@@ -4,11 +4,12 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::retry_on_intr;
+use rustix::process::geteuid;
 use zeroize::{Zeroize, Zeroizing};
 
 /// A secret value. It has no `Display`, `Serialize` or `Clone`, its `Debug` prints a fixed word, and its memory is
@@ -53,6 +54,24 @@ pub enum FileError {
         /// Its permission bits.
         mode: u32,
     },
+    /// It belongs to another user, who can read it whatever its mode is: `chown` it, and consider its secret known.
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+        /// Whose it has to be: the user of this program.
+        user: u32,
+    },
+    /// Everybody can put another file in its place: `chmod o-w` its folder, and see what is in it.
+    OpenFolder {
+        /// The file.
+        path: PathBuf,
+        /// The folder that it is in, or a link to it.
+        folder: PathBuf,
+        /// The folder's permission bits.
+        mode: u32,
+    },
     /// A folder, a device, larger than any key file, or not UTF-8.
     NotAKeyFile {
         /// The file.
@@ -72,6 +91,19 @@ impl fmt::Display for FileError {
                  replace the secret if anyone else could have read it",
                 path.display()
             ),
+            FileError::Foreign { path, owner, user } => write!(
+                f,
+                "{0} holds a secret and belongs to another user (uid {owner}): run `chown {user} {0}` as root, and \
+                 replace the secret if that user should not know it",
+                path.display()
+            ),
+            FileError::OpenFolder { path, folder, mode } => write!(
+                f,
+                "{} holds a secret, and everybody can put another file in its place (mode {mode:03o} of {1}): run \
+                 `chmod o-w {1}`, and see whether all in it is yours",
+                path.display(),
+                folder.display()
+            ),
             FileError::NotAKeyFile { path, found } => write!(f, "{} is {found}", path.display()),
         }
     }
@@ -81,7 +113,10 @@ impl StdError for FileError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
             FileError::Read { source, .. } => Some(source),
-            FileError::Exposed { .. } | FileError::NotAKeyFile { .. } => None,
+            FileError::Exposed { .. }
+            | FileError::Foreign { .. }
+            | FileError::OpenFolder { .. }
+            | FileError::NotAKeyFile { .. } => None,
         }
     }
 }
@@ -89,8 +124,9 @@ impl StdError for FileError {
 /// The text of a file that holds a secret.
 ///
 /// # Errors
-/// When it cannot be read, is not a small text file, or anyone but its owner may read or write it. It is looked at once
-/// it is open, so it cannot be exchanged between the look and the reading.
+/// When it cannot be read, is not a small text file, is not this user's (or root's), anyone but its owner may read or
+/// write it, or everybody may put another in its place. It is looked at once it is open, so it cannot be exchanged
+/// between the look and the reading.
 pub fn read_private(path: &Path) -> Result<Secret<String>, FileError> {
     let read_error = |source| FileError::Read {
         path: path.to_owned(),
@@ -109,6 +145,15 @@ pub fn read_private(path: &Path) -> Result<Secret<String>, FileError> {
     if !metadata.is_file() {
         return Err(not_a_key_file("not a regular file"));
     }
+    let user = geteuid().as_raw();
+    // Root can read every file anyway.
+    if ![user, 0].contains(&metadata.uid()) {
+        return Err(FileError::Foreign {
+            path: path.to_owned(),
+            owner: metadata.uid(),
+            user,
+        });
+    }
     let mode = metadata.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
         return Err(FileError::Exposed {
@@ -116,6 +161,7 @@ pub fn read_private(path: &Path) -> Result<Secret<String>, FileError> {
             mode,
         });
     }
+    require_closed_folder(path)?;
     // One allocation, so that no half-read copy is left behind by a growing buffer.
     let room = usize::try_from(metadata.len().min(MAX_BYTES)).unwrap_or(0) + 1;
     let mut text = Zeroizing::new(String::with_capacity(room));
@@ -127,6 +173,32 @@ pub fn read_private(path: &Path) -> Result<Secret<String>, FileError> {
         }
         Err(error) => Err(read_error(error)),
     }
+}
+
+/// Not everybody may put another file in the place of this one, or of a link that leads to it.
+fn require_closed_folder(path: &Path) -> Result<(), FileError> {
+    let read_error = |source| FileError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    for place in [std::path::absolute(path), std::fs::canonicalize(path)] {
+        let place = place.map_err(read_error)?;
+        let Some(folder) = place.parent() else {
+            continue;
+        };
+        let metadata = std::fs::metadata(folder).map_err(read_error)?;
+        let mode = metadata.permissions().mode() & 0o7777;
+        // In a folder like /tmp, with the sticky bit, everybody can move only what is their own. A group may write: on
+        // many systems each user has one alone.
+        if mode & 0o1002 == 0o002 {
+            return Err(FileError::OpenFolder {
+                path: path.to_owned(),
+                folder: folder.to_owned(),
+                mode,
+            });
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -155,6 +227,64 @@ mod tests {
         ] {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             assert_eq!(read_private(&path).is_ok(), accepted, "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_another_user_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        fs::write(&path, "secret").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let other = geteuid().as_raw() + 1;
+        if std::os::unix::fs::chown(&path, Some(other), None).is_err() {
+            println!("skipped: only root can give a file to another user");
+            return;
+        }
+        let error = read_private(&path).unwrap_err();
+        let chown = format!("`chown {} {}`", geteuid().as_raw(), path.display());
+        assert!(error.to_string().contains(&chown), "{error}");
+        assert!(matches!(error, FileError::Foreign { owner, .. } if owner == other));
+    }
+
+    #[test]
+    fn a_file_in_a_folder_that_everybody_can_write_to_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().canonicalize().unwrap();
+        let [open, closed] = ["open", "closed"].map(|name| place.join(name));
+        fs::create_dir(&open).unwrap();
+        fs::create_dir(&closed).unwrap();
+        for folder in [&open, &closed] {
+            fs::write(folder.join("key"), "secret").unwrap();
+            let private = fs::Permissions::from_mode(0o600);
+            fs::set_permissions(folder.join("key"), private).unwrap();
+        }
+        // A link is as good as the folders at both its ends.
+        std::os::unix::fs::symlink(open.join("key"), closed.join("out")).unwrap();
+        std::os::unix::fs::symlink(closed.join("key"), open.join("in")).unwrap();
+        for (mode, accepted) in [
+            (0o700, true),
+            (0o755, true),
+            (0o775, true),
+            (0o1777, true),
+            (0o777, false),
+            (0o702, false),
+        ] {
+            fs::set_permissions(&open, fs::Permissions::from_mode(mode)).unwrap();
+            for path in [open.join("key"), closed.join("out"), open.join("in")] {
+                match read_private(&path) {
+                    Ok(_) => assert!(accepted, "{path:?} {mode:o}"),
+                    Err(error) => {
+                        assert!(!accepted, "{path:?} {mode:o}: {error}");
+                        let chmod = format!(
+                            "(mode {mode:o} of {0}): run `chmod o-w {0}`",
+                            open.display()
+                        );
+                        assert!(error.to_string().contains(&chmod), "{error}");
+                    }
+                }
+            }
+            read_private(&closed.join("key")).unwrap();
         }
     }
 

@@ -76,10 +76,7 @@ use log::LevelFilter;
         77,
         "refused: with --once, a request was refused; with check, the integration or a device says no"
     ),
-    error_code(
-        78,
-        "config: the configuration is missing, wrong, or readable by others"
-    )
+    error_code(78, "config: the configuration is missing, wrong, or open to others")
 )]
 struct Arguments {
     /// print the version and exit
