@@ -181,8 +181,10 @@ pub struct Export {
 #[argh(
     subcommand,
     name = "audit",
-    note = "Exits 0 when they agree: what is not issued yet, and what is older than the exchange shows, is told apart and             is no difference. Exits 65 when they do not.",
-    note = "--from reads the sales from a file: what `{command_name}` finds in an export of `bitmart-issuer export`, or in             the list of trades that the exchange's web site gives as CSV. Then no API key is needed."
+    note = "Exits 0 when they agree: what is not issued yet, and what is older than the exchange shows, is told apart and \
+            is no difference. Exits 65 when they do not.",
+    note = "--from reads the sales from a file: what `{command_name}` finds in an export of `bitmart-issuer export`, or in \
+            the list of trades that the exchange's web site gives as CSV. Then no API key is needed."
 )]
 pub struct Audit {
     /// the configuration (default: bitmart/issuer.toml)

@@ -41,7 +41,7 @@ pub struct Config {
 /// How the chain is reached, and who signs.
 #[derive(Debug)]
 pub struct Ndau {
-    /// The nodes, in order of preference; at least one, without slashes at their ends.
+    /// The nodes, of which the one with the newest block is used; at least one, without slashes at their ends.
     pub api: Vec<String>,
     /// The keys that are asked to sign; `None` for all validation keys of the issuer's account.
     pub signing_keys: Option<Vec<PublicKey>>,
