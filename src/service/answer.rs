@@ -73,6 +73,9 @@ impl<'a> Desk<'a> {
             }
         };
         let asked = Asked { request, issue };
+        if held(self.keys, connection, &asked.request).is_empty() {
+            return Step::Answer(self.pass(connection, &asked));
+        }
         match self.judge(connection, &asked) {
             Ok(()) if self.policy.confirm => Step::Ask(Box::new(asked)),
             Ok(()) => Step::Answer(self.sign_judged(connection, &asked)),
@@ -106,6 +109,18 @@ impl<'a> Desk<'a> {
         }
     }
 
+    /// The answer where there is nothing to decide: no signatures, and no no either, since others may hold the keys.
+    fn pass(&mut self, connection: &Connection, asked: &Asked) -> FromSigner {
+        let reason = "none of the keys asked for is held here for this connection";
+        warn!("{}: {asked}: {reason}", connection.name);
+        let verdict = Verdict::Refused(reason.to_owned());
+        self.note(connection, &asked.request, Some(asked.issue), verdict);
+        FromSigner::Signatures {
+            id: asked.request.id.clone(),
+            signatures: Vec::new(),
+        }
+    }
+
     /// What a person is asked about a request.
     pub(crate) fn question(&self, connection: &Connection, asked: &Asked) -> String {
         asked.question(connection, self.keys)
@@ -113,9 +128,6 @@ impl<'a> Desk<'a> {
 
     fn judge(&mut self, connection: &Connection, asked: &Asked) -> Result<(), String> {
         let held = held(self.keys, connection, &asked.request);
-        if held.is_empty() {
-            return Err("none of the keys asked for is held here for this connection".to_owned());
-        }
         // Nobody is bothered for what could not be written down.
         self.log.check().map_err(|error| untold(&error))?;
         let keys = held.iter().map(|key| key.public().to_string()).collect();
@@ -393,8 +405,6 @@ mod tests {
             other => panic!("{other:?}"),
         };
         let none = Policy::default();
-        assert!(refused(&request(&[&key(2)]), none).contains("none of the keys"));
-        assert!(refused(&request(&[]), none).contains("none of the keys"));
         let less = Napu::new(99_999_999);
         let per_tx = Policy {
             max_issue_per_tx: less,
@@ -418,6 +428,27 @@ mod tests {
             receive(&request(&[&key(1)]), &[key(1).into()], exact),
             (Step::Answer(FromSigner::Signatures { .. }), _)
         ));
+    }
+
+    #[test]
+    fn without_any_of_its_keys_a_request_gets_no_signatures_and_no_refusal() {
+        for wanted in [request(&[&key(2)]), request(&[])] {
+            for confirm in [false, true] {
+                let policy = Policy {
+                    confirm,
+                    ..Policy::default()
+                };
+                let (step, log) = receive(&wanted, &[key(1).into()], policy);
+                let Step::Answer(FromSigner::Signatures { signatures, .. }) = step else {
+                    panic!("{step:?}");
+                };
+                assert_eq!(signatures, []);
+                assert!(
+                    log.contains("none of the keys asked for is held here"),
+                    "{log}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tungstenite::protocol::frame::coding::CloseCode;
 
 use super::error::{Error, Lack, Shortfall};
 use super::listener::{Listener, PAUSE, Request, Signed};
-use super::message::{FromSigner, NOT_HELD, Outcome, RequestId, SignTx, ToSigner};
+use super::message::{FromSigner, Outcome, RequestId, SignTx, ToSigner};
 use super::session::{Awaited, Ended, Session, Step, Stranger, Turned};
 use crate::clock::{Clock, SystemClock};
 use crate::ndau::{PublicKey, Verified};
@@ -266,6 +266,10 @@ impl<'a> Wait<'a> {
         let expected = |id: &RequestId| session.asked && *id == self.id && !self.has_answered(who);
         match message {
             FromSigner::Signatures { id, signatures } if expected(&id) => {
+                if signatures.is_empty() {
+                    info!("signer {} holds none of the keys asked for", self.name(who));
+                    return Err(Lack::Keyless);
+                }
                 let mut fresh = Vec::new();
                 for (key, signature) in &signatures {
                     match self
@@ -290,19 +294,12 @@ impl<'a> Wait<'a> {
                     self.verified.len(),
                     self.request.needed
                 );
-                if signatures.is_empty() {
-                    return Err(Lack::Keyless);
-                }
                 Ok(())
             }
             FromSigner::Refused { id, reason } if expected(&id) => {
                 let reason = excerpt(&reason);
                 warn!("signer {} refused: {reason}", self.name(who));
-                Err(if reason == NOT_HELD {
-                    Lack::Keyless
-                } else {
-                    Lack::Refused(reason)
-                })
+                Err(Lack::Refused(reason))
             }
             FromSigner::Signatures { .. } | FromSigner::Refused { .. } => Err(Lack::Garbled(
                 "an answer to a request that was not made".to_owned(),

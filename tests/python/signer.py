@@ -96,8 +96,6 @@ def answer(request: dict, keys: dict) -> dict:
         for npub in dict.fromkeys(request["signing_keys"])
         if npub in keys
     ]
-    if not signatures:
-        return {"type": "refused", "id": request["id"], "reason": "none of the keys asked for is held here"}
     return {"type": "signatures", "id": request["id"], "signatures": signatures}
 
 

@@ -15,9 +15,6 @@ use crate::quote::excerpt;
 /// The one transaction type that is ever signed.
 pub(crate) const ISSUE: &str = "Issue";
 
-/// The reason of a signer that holds none of the keys asked for. It is no no.
-pub(crate) const NOT_HELD: &str = "none of the keys asked for is held here";
-
 /// What a request is about, for a person to read. It is never signed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Context {

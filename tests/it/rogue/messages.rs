@@ -44,7 +44,7 @@ fn a_hostile_message_gets_a_reason_and_no_signature() {
     let only_issues = "error: only Issue transactions are signed here";
     let no_object = "error: the transaction is not a JSON object";
     let no_issue = "error: not the JSON of an unsigned Issue";
-    let not_held = "refused: none of the keys asked for is held here";
+    let not_held = "no signatures";
     let above =
         "refused: 1000000.00000001 ndau is above the limit of 1000000 ndau in one transaction";
     let done =

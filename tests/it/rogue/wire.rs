@@ -188,7 +188,8 @@ impl Wire {
 
     /// What the service says until it has answered, or is gone.
     pub(super) fn hear(&mut self) -> String {
-        self.listen_until(|one| one.starts_with("signed") || one.starts_with("refused"))
+        let answers = ["signed", "no signatures", "refused"];
+        self.listen_until(|one| answers.iter().any(|answer| one.starts_with(answer)))
     }
 
     /// What the service says until it is gone.
@@ -196,7 +197,7 @@ impl Wire {
         self.listen_until(|_| false)
     }
 
-    pub(super) fn listen_until(&mut self, is_last: fn(&str) -> bool) -> String {
+    pub(super) fn listen_until(&mut self, is_last: impl Fn(&str) -> bool) -> String {
         let mut all: Vec<String> = Vec::new();
         while all
             .last()
@@ -239,6 +240,9 @@ fn issue() -> Issue {
 /// What `signatures` are.
 fn signed(signatures: &Value) -> String {
     let signatures = signatures.as_array().unwrap();
+    if signatures.is_empty() {
+        return "no signatures".to_owned();
+    }
     let one = |one: &Value| {
         let key = PublicKey::parse(one["key"].as_str().unwrap()).unwrap();
         let signature = Signature::parse(one["signature"].as_str().unwrap()).unwrap();
