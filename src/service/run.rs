@@ -309,14 +309,25 @@ impl<'a> Link<'a> {
             }
             Err(_) if world.stop.is_set() => {}
             Err(error) => {
-                let level = if matches!(error, DialError::Idle) {
-                    self.pause = IDLE;
-                    self.next = now + IDLE;
-                    Level::Info
-                } else {
-                    self.next = now + jittered(self.pause);
-                    self.pause = self.pause.saturating_mul(2).min(LONGEST);
-                    Level::Warn
+                let level = match error {
+                    DialError::Idle => {
+                        self.pause = IDLE;
+                        self.next = now + IDLE;
+                        Level::Info
+                    }
+                    // In a crowd of strangers that is bad luck, and the next try may have more.
+                    DialError::Closed => {
+                        self.next = now + IDLE;
+                        Level::Warn
+                    }
+                    DialError::Unreachable(_)
+                    | DialError::WebSocket(_)
+                    | DialError::Noise(_)
+                    | DialError::Slow => {
+                        self.next = now + jittered(self.pause);
+                        self.pause = self.pause.saturating_mul(2).min(LONGEST);
+                        Level::Warn
+                    }
                 };
                 self.say(level, &chain(&error), now);
             }
