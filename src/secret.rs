@@ -238,7 +238,7 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         let other = geteuid().as_raw() + 1;
         if std::os::unix::fs::chown(&path, Some(other), None).is_err() {
-            println!("skipped: only root can give a file to another user");
+            println!("secret: SKIPPED: only root can give a file to another user");
             return;
         }
         let error = read_private(&path).unwrap_err();

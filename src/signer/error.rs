@@ -294,7 +294,11 @@ impl fmt::Display for Error {
                 reason,
                 others,
             } => {
-                write!(f, "the signer {signer} refused to sign: {reason}{others}")
+                write!(
+                    f,
+                    "the signer {signer} refused to sign: {reason}{others} (nothing was submitted, and the next run asks \
+                     again)"
+                )
             }
             Error::Wrong { signer, others, .. } => {
                 // What was wrong follows.
@@ -324,7 +328,8 @@ impl fmt::Display for Error {
                     "the signer {signer} was asked and did not answer within {}{others}",
                     Seconds(*within)
                 )?;
-                turned_away(f, *strangers)
+                turned_away(f, *strangers)?;
+                f.write_str(": if a person is asked there, set a signer.timeout that they can meet")
             }
             Error::Missing {
                 needed,
@@ -352,7 +357,8 @@ impl fmt::Display for Error {
                     "too few signatures, {given} of {needed}: all allowed signers came, and together they hold too few of \
                      the keys{others}"
                 )?;
-                turned_away(f, *strangers)
+                turned_away(f, *strangers)?;
+                f.write_str(": add who holds the others to signer.allowed")
             }
             Error::Nobody { within, strangers } => {
                 write!(f, "no allowed signer connected within {}", Seconds(*within))?;
