@@ -63,6 +63,11 @@ enum Step {
     },
 }
 
+/// No way that ends is nearly as long.
+const DEEPEST: usize = 100;
+/// How many steps of a way are shown at each of its ends.
+const SHOWN: usize = 12;
+
 /// A claim that does not hold, and the way there.
 #[derive(Debug)]
 pub struct Violation {
@@ -72,8 +77,14 @@ pub struct Violation {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for step in &self.path {
-            writeln!(f, "  {step}")?;
+        // What a long way begins with and ends with tells enough.
+        let left_out = self.path.len().saturating_sub(2 * SHOWN);
+        for (at, step) in self.path.iter().enumerate() {
+            if left_out == 0 || at < SHOWN || at >= SHOWN + left_out {
+                writeln!(f, "  {step}")?;
+            } else if at == SHOWN {
+                writeln!(f, "  … ({left_out} more)")?;
+            }
         }
         write!(f, "  => {}", self.what)
     }
@@ -237,6 +248,10 @@ impl<'a> Search<'a> {
             (Step::Start(_), _) | (_, None) => 0,
             (_, Some((_, _, depth))) => depth + 1,
         };
+        if depth > DEEPEST {
+            let what = "every run leaves another situation, without end".to_owned();
+            return Err(self.violation(from, &step, what));
+        }
         self.counts.depth = self.counts.depth.max(depth);
         let id = self.steps.len();
         self.steps.push((from, step, depth));
