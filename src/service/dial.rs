@@ -143,14 +143,14 @@ pub(super) struct Addresses {
 
 impl Addresses {
     /// How long they are believed while that is so.
-    const BELIEVED: Duration = Duration::from_secs(600);
+    const BELIEVED: Duration = Duration::from_secs(120);
     /// And while it is not.
     const DOUBTED: Duration = Duration::from_secs(30);
 
     /// The addresses of `host`, which `find` finds out.
     fn of(
         &mut self,
-        now: Instant,
+        clock: impl Fn() -> Instant,
         find: impl FnOnce() -> io::Result<Vec<SocketAddr>>,
     ) -> io::Result<&[SocketAddr]> {
         let patience = if self.reached {
@@ -158,14 +158,15 @@ impl Addresses {
         } else {
             Addresses::DOUBTED
         };
-        let is_over = |tried| now.saturating_duration_since(tried) >= patience;
+        let is_over = |tried| clock().saturating_duration_since(tried) >= patience;
         if self.tried.is_none_or(is_over) {
             match find() {
                 Ok(found) => self.known = found,
                 // What was known is the best there is.
                 Err(error) => self.failure = error.to_string(),
             }
-            self.tried = Some(now);
+            // From its end: it may have taken longer than that.
+            self.tried = Some(clock());
         }
         if self.known.is_empty() {
             return Err(io::Error::other(self.failure.clone()));
@@ -265,7 +266,7 @@ fn shake_hands(
 
 /// Opens a WebSocket to `url`. Its reads and writes end [`DIAL_TIME`] after the start, unless [`Line::until`] is set anew.
 fn open(url: &Uri, addresses: &mut Addresses, stop: &Stop) -> Result<Socket, DialError> {
-    let known = addresses.of(Instant::now(), || find(url));
+    let known = addresses.of(Instant::now, || find(url));
     let known = known.map_err(DialError::Unreachable)?;
     let until = Instant::now() + DIAL_TIME;
     let tcp = knock(known, until, stop)?;
@@ -288,6 +289,7 @@ fn open(url: &Uri, addresses: &mut Addresses, stop: &Stop) -> Result<Socket, Dia
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
 
     #[test]
     fn a_name_is_not_looked_up_at_each_dial() {
@@ -298,14 +300,17 @@ mod tests {
         // An hour of idle dials.
         for second in 0..3600 {
             let now = start + Duration::from_secs(second);
-            let known = addresses.of(now, || {
-                lookups += 1;
-                Ok(vec![address])
-            });
+            let known = addresses.of(
+                || now,
+                || {
+                    lookups += 1;
+                    Ok(vec![address])
+                },
+            );
             assert_eq!(known.unwrap(), [address]);
             addresses.reached = true;
         }
-        assert_eq!(lookups, 6);
+        assert_eq!(lookups, 30);
     }
 
     #[test]
@@ -315,13 +320,36 @@ mod tests {
         let mut lookups = 0;
         for second in 0..60 {
             let now = start + Duration::from_secs(second);
-            let failure = addresses.of(now, || {
-                lookups += 1;
-                Err(io::Error::other("no such name"))
-            });
+            let failure = addresses.of(
+                || now,
+                || {
+                    lookups += 1;
+                    Err(io::Error::other("no such name"))
+                },
+            );
             assert_eq!(failure.unwrap_err().to_string(), "no such name");
         }
         assert_eq!(lookups, 2);
+    }
+
+    #[test]
+    fn a_name_server_that_takes_its_time_is_not_asked_at_each_dial_either() {
+        let now = Cell::new(Instant::now());
+        let mut addresses = Addresses::default();
+        let mut lookups = 0;
+        for _ in 0..16 {
+            let failure = addresses.of(
+                || now.get(),
+                || {
+                    lookups += 1;
+                    now.set(now.get() + 2 * Addresses::DOUBTED);
+                    Err(io::ErrorKind::TimedOut.into())
+                },
+            );
+            assert!(failure.is_err());
+            now.set(now.get() + Duration::from_secs(5));
+        }
+        assert_eq!(lookups, 3);
     }
 
     #[test]
@@ -331,10 +359,10 @@ mod tests {
         let [old, new]: [SocketAddr; 2] =
             ["127.0.0.1:1", "127.0.0.1:2"].map(|a| a.parse().unwrap());
         let later = |times: u32| start + Addresses::DOUBTED * times;
-        assert_eq!(addresses.of(start, || Ok(vec![old])).unwrap(), [old]);
+        assert_eq!(addresses.of(|| start, || Ok(vec![old])).unwrap(), [old]);
         // It does not answer there, and its new address comes with the next lookup that does.
         let no = || Err(io::ErrorKind::TimedOut.into());
-        assert_eq!(addresses.of(later(1), no).unwrap(), [old]);
-        assert_eq!(addresses.of(later(2), || Ok(vec![new])).unwrap(), [new]);
+        assert_eq!(addresses.of(|| later(1), no).unwrap(), [old]);
+        assert_eq!(addresses.of(|| later(2), || Ok(vec![new])).unwrap(), [new]);
     }
 }

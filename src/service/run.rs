@@ -33,6 +33,8 @@ const LONGEST: Duration = Duration::from_secs(5);
 const CALM: Duration = Duration::from_secs(60);
 /// How long a service that is about to end because it refused waits for the integration to close.
 const LAST_WORDS: Duration = Duration::from_secs(5);
+/// How long any other waits after a refusal, for the others' answers that the integration waits for.
+const REFUSED_TIME: Duration = Duration::from_secs(120);
 /// How long a service that was told to stop waits for the integrations to see it go.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// The pause after a question, so that a yes that comes too late for it is not taken for an answer to the next.
@@ -76,7 +78,10 @@ pub fn run(config: &Config, log: SigningLog<'_>, world: World<'_>, until: Until)
         info!("{}: dialing {}", link.connection.name, link.connection.url);
     }
     let mut desk = Desk::new(config, log, clock, stop);
-    let mut next_question = now;
+    let mut turns = Turns {
+        is_asked: false,
+        next: now,
+    };
     loop {
         for link in &mut links {
             // A turn can take long.
@@ -92,7 +97,7 @@ pub fn run(config: &Config, log: SigningLog<'_>, world: World<'_>, until: Until)
             leave(links, &mut desk, clock);
             return Exit::Done;
         }
-        consult(&mut links, &mut desk, world, &mut next_question);
+        consult(&mut links, &mut desk, world, &mut turns);
         // An open connection waits by itself, in its look.
         if links.iter().all(|link| link.open.is_none()) {
             let next = links.iter().map(|link| link.next).min().unwrap_or(now);
@@ -112,25 +117,36 @@ fn pause(clock: &dyn Clock, stop: &Stop, next: Instant) {
     }
 }
 
+/// When the next question may be put.
+struct Turns {
+    /// Whether one was there in the last round.
+    is_asked: bool,
+    next: Instant,
+}
+
+impl Turns {
+    /// Whether one may be put in this round. The pause counts from when it is seen that the last one is gone, however it
+    /// went and however long ago: a person sees it then.
+    fn may_ask(&mut self, is_asked: bool, now: Instant) -> bool {
+        if self.is_asked && !is_asked {
+            self.next = now + BETWEEN_QUESTIONS;
+        }
+        self.is_asked = is_asked;
+        !is_asked && now >= self.next
+    }
+}
+
 /// Asks the person about the request that has waited longest in the order of the connections, or looks for the answer.
-fn consult<'a>(
-    links: &mut [Link<'a>],
-    desk: &mut Desk<'_>,
-    world: World<'a>,
-    next_question: &mut Instant,
-) {
-    let now = world.clock.instant();
+fn consult<'a>(links: &mut [Link<'a>], desk: &mut Desk<'_>, world: World<'a>, turns: &mut Turns) {
     let is_asked = |link: &Link<'_>| link.open.as_ref().is_some_and(Open::is_asked);
     let is_waiting = |link: &Link<'_>| {
         let open = link.open.as_ref();
         open.is_some_and(|open| open.waiting.is_some())
     };
+    let may_ask = turns.may_ask(links.iter().any(is_asked), world.clock.instant());
     if let Some(link) = links.iter_mut().find(|link| is_asked(link)) {
-        *next_question = now + BETWEEN_QUESTIONS;
         link.look_for_answer(desk, world);
-    } else if now >= *next_question
-        && let Some(link) = links.iter_mut().find(|link| is_waiting(link))
-    {
+    } else if may_ask && let Some(link) = links.iter_mut().find(|link| is_waiting(link)) {
         link.ask(desk, world);
     }
 }
@@ -169,7 +185,7 @@ struct Link<'a> {
     next: Instant,
     /// The next pause while something is wrong.
     pause: Duration,
-    /// When the last session began.
+    /// When the last session began in which the integration said something.
     met: Option<Instant>,
     /// The pause after it.
     rest: Duration,
@@ -183,6 +199,10 @@ struct Open<'a> {
     waiting: Option<Waiting<'a>>,
     /// Since when a refusal waits for the integration to close.
     refused: Option<Instant>,
+    /// Whether the answer was that none of the keys is held here.
+    keyless: bool,
+    /// Since when it is open.
+    since: Instant,
 }
 
 struct Waiting<'a> {
@@ -222,8 +242,11 @@ impl<'a> Link<'a> {
         };
         let (reason, outcome) = match open.session.look(&self.connection.name) {
             Event::Quiet => {
-                let since = open.refused.filter(|_| until == Until::OneSession)?;
-                if now.saturating_duration_since(since) < LAST_WORDS {
+                let patience = match until {
+                    Until::OneSession => LAST_WORDS,
+                    Until::Forever => REFUSED_TIME,
+                };
+                if now.saturating_duration_since(open.refused?) < patience {
                     return None;
                 }
                 ("", None)
@@ -255,15 +278,23 @@ impl<'a> Link<'a> {
             Event::Ended => ("the integration left before a person had answered", None),
         };
         let refused = open.refused.is_some();
+        let keyless = open.keyless;
+        if open.session.has_spoken() {
+            self.rest = rest(self.rest, self.met, open.since);
+            self.met = Some(open.since);
+            self.next = world.clock.instant() + self.rest;
+        } else {
+            // It was cut off, as in a crowd of strangers, and left nothing in any log.
+            self.next = world.clock.instant() + IDLE;
+        }
         // Whatever ended it: a question never outlives the session that asked it.
         let withdrawn = open.withdraw(self.connection, desk, reason);
         self.open = None;
         self.say(Level::Info, "the session is over", now);
-        self.next = world.clock.instant() + self.rest;
         match outcome {
             _ if refused => Some(Exit::Refused),
             Some(Outcome::Committed | Outcome::NotNeeded) => Some(Exit::Done),
-            Some(Outcome::Failed) | None => withdrawn.then_some(Exit::Refused),
+            Some(Outcome::Failed) | None => (withdrawn || keyless).then_some(Exit::Refused),
         }
     }
 
@@ -302,10 +333,10 @@ impl<'a> Link<'a> {
                     session,
                     waiting: None,
                     refused: None,
+                    keyless: false,
+                    since: now,
                 });
                 self.pause = IDLE;
-                self.rest = rest(self.rest, self.met, now);
-                self.met = Some(now);
             }
             Err(_) if world.stop.is_set() => {}
             Err(error) => {
@@ -359,6 +390,9 @@ impl Open<'_> {
         if refused {
             self.refused = Some(world.clock.instant());
         }
+        if let FromSigner::Signatures { signatures, .. } = answer {
+            self.keyless = signatures.is_empty();
+        }
         self.session.answer(answer);
     }
 
@@ -395,7 +429,7 @@ impl Open<'_> {
     }
 }
 
-/// The pause after a session that begins now, when it was `before` after one that began at `met`.
+/// The pause after a session that began `now`, when it was `before` after one that began at `met`.
 fn rest(before: Duration, met: Option<Instant>, now: Instant) -> Duration {
     match met {
         Some(met) if now.saturating_duration_since(met) < CALM => {
@@ -459,6 +493,26 @@ mod tests {
             let pause = jittered(LONGEST);
             assert!(pause <= LONGEST && pause >= LONGEST * 3 / 4, "{pause:?}");
         }
+    }
+
+    /// A yes that comes late for a question must not be taken for an answer to the next.
+    #[test]
+    fn a_pause_follows_each_question_from_when_it_is_seen_to_be_gone() {
+        let start = Instant::now();
+        let mut turns = Turns {
+            is_asked: false,
+            next: start,
+        };
+        let at = |ms| start + Duration::from_millis(ms);
+        assert!(turns.may_ask(false, at(0)));
+        assert!(!turns.may_ask(true, at(20)));
+        // For five seconds something else had the thread; meanwhile the question was withdrawn.
+        assert!(!turns.may_ask(false, at(5020)));
+        assert!(!turns.may_ask(false, at(6019)));
+        assert!(turns.may_ask(false, at(6020)));
+        assert!(!turns.may_ask(true, at(6040)));
+        assert!(!turns.may_ask(false, at(6060)));
+        assert!(turns.may_ask(false, at(7060)));
     }
 
     #[test]

@@ -49,6 +49,8 @@ pub(super) struct Session {
     pinged: Instant,
     /// Whether the request has come.
     asked: bool,
+    /// Whether any message has.
+    spoken: bool,
 }
 
 impl Session {
@@ -75,7 +77,13 @@ impl Session {
             heard: now,
             pinged: now,
             asked: false,
+            spoken: false,
         })
+    }
+
+    /// Whether the other side has said anything.
+    pub(super) fn has_spoken(&self) -> bool {
+        self.spoken
     }
 
     fn line(&mut self) -> Option<&mut Line> {
@@ -107,7 +115,9 @@ impl Session {
         let _ = self.socket.flush();
         if let Some(message) = read(&mut self.socket)? {
             self.heard = now;
-            return self.transport.open(&message).map(Some).map_err(|_| Lost);
+            let text = self.transport.open(&message).map_err(|_| Lost)?;
+            self.spoken = true;
+            return Ok(Some(text));
         }
         let limit = if self.asked {
             OUTCOME_TIME
