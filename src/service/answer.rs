@@ -132,9 +132,10 @@ impl<'a> Desk<'a> {
         self.log.check().map_err(|error| untold(&error))?;
         let keys = held.iter().map(|key| key.public().to_string()).collect();
         let now_ms = self.clock.now_ms();
-        let signed = self.log.signed(now_ms).map_err(|error| untold(&error))?;
+        let signed = self.log.signed(now_ms, self.clock.instant());
+        let signed = signed.map_err(|error| untold(&error))?;
         self.policy
-            .judge(&asked.issue, keys, signed, now_ms)
+            .judge(&asked.issue, keys, &signed, now_ms)
             .map_err(|refusal| refusal.to_string())
     }
 
@@ -154,7 +155,7 @@ impl<'a> Desk<'a> {
             Verdict::Signed(keys),
         );
         // From here on the signatures may leave; before, nobody has seen them.
-        match self.log.append(&entry) {
+        match self.log.append(&entry, self.clock.instant()) {
             Ok(()) => {
                 info!("{}: {asked}: signed with {told}", connection.name);
                 FromSigner::Signatures {
@@ -175,7 +176,7 @@ impl<'a> Desk<'a> {
         verdict: Verdict,
     ) {
         let entry = self.entry(connection, request, issue, verdict);
-        if let Err(problem) = self.log.append(&entry) {
+        if let Err(problem) = self.log.append(&entry, self.clock.instant()) {
             error!("{}", chain(&problem));
         }
     }

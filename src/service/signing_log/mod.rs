@@ -16,6 +16,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufReader, Seek};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use rustix::fs::{Access, access};
 
@@ -139,7 +140,8 @@ impl fmt::Display for LogError {
             LogError::NotBegun { path } => write!(
                 f,
                 "there is no signing log {}, and max_issue_per_day is counted from it: put it back (is its disk \
-                 mounted?), or, if there never was one, begin it with `ndau-signer log --begin`",
+                 mounted?), or, if there never was one, begin it with `ndau-signer log --begin` and the same --config, as the \
+                 service's user",
                 path.display()
             ),
             LogError::Begun { path } => write!(
@@ -289,6 +291,9 @@ impl<'a> SigningLog<'a> {
             );
         } else if tail.lines == 0 {
             log::info!("a new signing log begins in {}", path.display());
+            if missing == IfMissing::Refuse {
+                log::warn!("nothing counts yet against max_issue_per_day");
+            }
         }
         let mut log = SigningLog {
             disk,
@@ -303,11 +308,11 @@ impl<'a> SigningLog<'a> {
         Ok(log)
     }
 
-    /// What was signed in the 24 hours before `now_ms`, and some of what was signed before.
+    /// What was signed in the 24 hours before `now_ms`, which is `now`, and some of what was signed before.
     ///
     /// # Errors
     /// When the clock was set back by so much that the log has to be read again, and cannot be.
-    pub(crate) fn signed(&mut self, now_ms: u64) -> Result<&[Signed], LogError> {
+    pub(crate) fn signed(&mut self, now_ms: u64, now: Instant) -> Result<Vec<Signed>, LogError> {
         if !self.recent.reaches(now_ms) {
             log::warn!("the clock was set back: the signing log is read again for what counts now");
             let rewound = self.file.rewind();
@@ -316,9 +321,10 @@ impl<'a> SigningLog<'a> {
             if found.tail != self.tail {
                 return Err(self.changed());
             }
-            self.recent = found.recent;
+            let before = std::mem::replace(&mut self.recent, found.recent);
+            self.recent.add_own_of(before);
         }
-        Ok(self.recent.signed())
+        Ok(self.recent.signed(now_ms, now))
     }
 
     /// Whether the next line can be appended, as far as it can be told: the file is there and is as it was left.
@@ -349,9 +355,9 @@ impl<'a> SigningLog<'a> {
         }
     }
 
-    /// Appends `entry`; once this returns, it is durable. After a failure the file is as before, or is made so before the
+    /// Appends `entry` `now`; once this returns, it is durable. After a failure the file is as before, or is made so before the
     /// next line.
-    pub(crate) fn append(&mut self, entry: &Entry) -> Result<(), LogError> {
+    pub(crate) fn append(&mut self, entry: &Entry, now: Instant) -> Result<(), LogError> {
         self.check()?;
         let line = print(entry, &self.tail.hash);
         if u64::try_from(line.len()).is_ok_and(|bytes| bytes >= MAX_LINE) {
@@ -372,9 +378,9 @@ impl<'a> SigningLog<'a> {
             return Err(error);
         }
         self.tail = after;
-        self.recent.forget(entry.time_ms);
+        self.recent.forget(entry.time_ms, now);
         if let Some(signed) = entry.signed() {
-            self.recent.add(signed, entry.time_ms);
+            self.recent.add(signed, Some(now));
         }
         Ok(())
     }
@@ -445,7 +451,7 @@ fn read(file: &File, path: &Path, now_ms: u64) -> Result<Found, LogError> {
     let mut reader = Reader::new(BufReader::with_capacity(256 * 1024, file));
     while let Some(entry) = next(&mut reader, path)? {
         if let Some(signed) = entry.signed() {
-            recent.add(signed, now_ms);
+            recent.read(signed, now_ms);
         }
     }
     Ok(Found {

@@ -1,8 +1,10 @@
 //! The log on a disk: what survives, what is refused, and in which order things become durable.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
+use std::time::{Duration, Instant};
 
 use super::line::tests::{entries, text};
 use super::*;
@@ -101,19 +103,22 @@ fn what_is_appended_is_durable_and_there_again() {
     let mut log = place.open().unwrap();
     for entry in entries() {
         place.disk.effects.borrow_mut().clear();
-        log.append(&entry).unwrap();
+        log.append(&entry, Instant::now()).unwrap();
         let effects = place.disk.effects.borrow().clone();
         assert_eq!(effects, ["append", "sync file", "sync folder"]);
     }
-    let signed = log.signed(entries()[0].time_ms).unwrap().to_vec();
+    let signed = log.signed(entries()[0].time_ms, Instant::now()).unwrap();
     assert_eq!(signed, [entries()[0].signed().unwrap()]);
     drop(log);
     assert_eq!(place.read(), text(&entries()));
     let mode = fs::metadata(place.path()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let mut again = place.open().unwrap();
-    assert_eq!(again.signed(entries()[0].time_ms).unwrap(), signed);
-    again.append(&entries()[1]).unwrap();
+    assert_eq!(
+        again.signed(entries()[0].time_ms, Instant::now()).unwrap(),
+        signed
+    );
+    again.append(&entries()[1], Instant::now()).unwrap();
     let all = [&entries()[..], &entries()[1..2]].concat();
     assert_eq!(place.read(), text(&all));
 }
@@ -126,22 +131,25 @@ fn a_line_that_could_not_be_made_durable_leaves_no_trace() {
             for restart in [false, true] {
                 let place = Place::new();
                 let mut log = place.open().unwrap();
-                log.append(&entries()[1]).unwrap();
+                log.append(&entries()[1], Instant::now()).unwrap();
                 place.disk.fails.set(Some(effect));
                 place.disk.part.set(part);
-                let error = log.append(&entries()[0]).unwrap_err();
+                let error = log.append(&entries()[0], Instant::now()).unwrap_err();
                 assert_eq!(error.exit(), Exit::Disk);
                 let told = crate::error::chain(&error);
                 assert!(told.contains("make room"), "{told}");
-                assert_eq!(log.signed(entries()[0].time_ms).unwrap(), []);
+                assert_eq!(
+                    log.signed(entries()[0].time_ms, Instant::now()).unwrap(),
+                    []
+                );
                 // It stays so while the disk is full.
-                assert!(log.append(&entries()[0]).is_err());
+                assert!(log.append(&entries()[0], Instant::now()).is_err());
                 place.disk.fails.set(None);
                 if restart {
                     drop(log);
                     log = place.open().unwrap();
                 }
-                log.append(&entries()[0]).unwrap();
+                log.append(&entries()[0], Instant::now()).unwrap();
                 let expected = text(&[entries()[1].clone(), entries()[0].clone()]);
                 assert_eq!(place.read(), expected, "{effect} {part} {restart}");
             }
@@ -158,7 +166,7 @@ fn a_torn_line_is_cut_off_durably_at_the_start() {
         let mut log = place.open().unwrap();
         assert_eq!(place.read(), two);
         assert!(place.disk.effects.borrow().contains(&"sync file"));
-        log.append(&entries()[2]).unwrap();
+        log.append(&entries()[2], Instant::now()).unwrap();
         assert_eq!(place.read(), three);
     }
 }
@@ -195,11 +203,11 @@ fn one_process_at_a_time_holds_it() {
 fn a_log_that_changes_while_it_is_held_is_not_appended_to() {
     let place = Place::new();
     let mut log = place.open().unwrap();
-    log.append(&entries()[1]).unwrap();
+    log.append(&entries()[1], Instant::now()).unwrap();
     let path = place.path();
     let aside = place.folder.path().join("aside");
     let refused = |log: &mut SigningLog<'_>| {
-        let error = log.append(&entries()[0]).unwrap_err();
+        let error = log.append(&entries()[0], Instant::now()).unwrap_err();
         assert!(matches!(error, LogError::Changed { .. }), "{error}");
         assert!(log.check().is_err());
     };
@@ -217,7 +225,7 @@ fn a_log_that_changes_while_it_is_held_is_not_appended_to() {
     another.set_len(0).unwrap();
     refused(&mut log);
     another.write_all(&text(&entries()[1..2])).unwrap();
-    log.append(&entries()[0]).unwrap();
+    log.append(&entries()[0], Instant::now()).unwrap();
 }
 
 #[test]
@@ -253,9 +261,9 @@ fn a_line_that_is_too_long_is_not_written() {
     let mut log = place.open().unwrap();
     let mut entry = entries()[0].clone();
     entry.verdict = Verdict::Signed(vec!["npub".repeat(20); 1000]);
-    let error = log.append(&entry).unwrap_err();
+    let error = log.append(&entry, Instant::now()).unwrap_err();
     assert!(matches!(error, LogError::TooLong { .. }), "{error}");
-    log.append(&entries()[0]).unwrap();
+    log.append(&entries()[0], Instant::now()).unwrap();
     assert_eq!(place.read(), text(&entries()[..1]));
 }
 
@@ -270,25 +278,28 @@ fn the_history_is_what_a_day_can_need() {
         entry.issue = Some(Issue::new(Napu::NDAU, sequence).unwrap());
         entry
     };
-    let sequences = |log: &mut SigningLog<'_>, days| -> Vec<u64> {
-        let signed = log.signed(day(days, 9).time_ms).unwrap();
+    let start = Instant::now();
+    // Two days lie between any two of these moments, whatever the clock says.
+    let moment = |number| start + number * Duration::from_millis(2 * DAY_MS);
+    let sequences = |log: &mut SigningLog<'_>, days| -> BTreeSet<u64> {
+        let signed = log.signed(day(days, 9).time_ms, moment(5)).unwrap();
         signed.iter().map(|one| one.sequence).collect()
     };
     let mut log = place.open().unwrap();
-    for (days, sequence) in [(0, 1), (9, 2), (1, 3), (2, 4), (3, 5)] {
-        log.append(&day(days, sequence)).unwrap();
+    for (number, (days, sequence)) in (0..).zip([(0, 1), (9, 2), (1, 3), (2, 4), (3, 5)]) {
+        log.append(&day(days, sequence), moment(number)).unwrap();
     }
-    assert_eq!(sequences(&mut log, 3), [2, 4, 5]);
+    assert_eq!(sequences(&mut log, 3), BTreeSet::from([2, 4, 5]));
     drop(log);
     let sequences = |days| {
         let now_ms = day(days, 9).time_ms;
         let log = SigningLog::open(&place.disk, &place.path(), now_ms, IfMissing::Begin);
         sequences(&mut log.unwrap(), days)
     };
-    assert_eq!(sequences(3), [2, 4, 5]);
-    assert_eq!(sequences(2), [2, 3, 4, 5]);
-    assert_eq!(sequences(10), [2]);
-    assert_eq!(sequences(11), Vec::<u64>::new());
+    assert_eq!(sequences(3), BTreeSet::from([2, 4, 5]));
+    assert_eq!(sequences(2), BTreeSet::from([2, 3, 4, 5]));
+    assert_eq!(sequences(10), BTreeSet::from([2]));
+    assert_eq!(sequences(11), BTreeSet::new());
 }
 
 /// However far ahead the clock was for a while, and whatever was asked for meanwhile: once it is set right, what was signed
@@ -298,23 +309,56 @@ fn a_clock_that_was_ahead_makes_nothing_forgotten() {
     let place = Place::new();
     let [signed, mut refused, _] = entries();
     let now_ms = signed.time_ms;
+    let ahead = now_ms + 3 * DAY_MS;
+    let start = Instant::now();
+    // So late that its own age makes nothing count.
+    let later = start + Duration::from_millis(2 * DAY_MS);
+    let counts = |log: &mut SigningLog<'_>, now_ms| {
+        let found = log.signed(now_ms, later).unwrap();
+        found.contains(&signed.signed().unwrap())
+    };
     let mut log = place.open().unwrap();
-    log.append(&signed).unwrap();
-    refused.time_ms = now_ms + 3 * DAY_MS;
-    log.append(&refused).unwrap();
-    assert_eq!(log.signed(now_ms + 3 * DAY_MS).unwrap(), []);
-    assert_eq!(log.signed(now_ms).unwrap(), [signed.signed().unwrap()]);
-    log.append(&refused).unwrap();
+    log.append(&signed, start).unwrap();
+    refused.time_ms = ahead;
+    log.append(&refused, later).unwrap();
+    assert!(!counts(&mut log, ahead));
+    assert!(counts(&mut log, now_ms));
+    log.append(&refused, later).unwrap();
     drop(log);
 
-    let ahead = now_ms + 3 * DAY_MS;
     let log = SigningLog::open(&place.disk, &place.path(), ahead, IfMissing::Refuse);
     let mut log = log.unwrap();
-    assert_eq!(log.signed(ahead).unwrap(), []);
-    assert_eq!(log.signed(now_ms).unwrap(), [signed.signed().unwrap()]);
+    assert!(!counts(&mut log, ahead));
+    assert!(counts(&mut log, now_ms));
     refused.time_ms = now_ms;
-    log.append(&refused).unwrap();
-    assert_eq!(log.signed(now_ms).unwrap(), [signed.signed().unwrap()]);
+    log.append(&refused, later).unwrap();
+    assert!(counts(&mut log, now_ms));
+}
+
+/// However far behind or ahead the clock was when it was signed: within a day by what has passed since, it counts.
+#[test]
+fn what_was_signed_by_a_wrong_clock_counts_for_a_day_once_it_is_right() {
+    let place = Place::new();
+    let signed = entries()[0].clone();
+    let start = Instant::now();
+    let mut log = place.open().unwrap();
+    log.append(&signed, start).unwrap();
+    for days in [0, 1, 2, 1000] {
+        let right = signed.time_ms + days * DAY_MS;
+        for (passed, time_ms) in [(0, right), (DAY_MS - 1, right), (3 * DAY_MS, right)] {
+            let found = log.signed(time_ms, start + Duration::from_millis(passed));
+            let [found] = &found.unwrap()[..] else {
+                panic!("not there");
+            };
+            let expected = signed.time_ms.max(time_ms - passed.min(time_ms));
+            assert_eq!(found.time_ms, expected, "{days} days, {passed} ms");
+        }
+        // What is refused meanwhile makes nothing forgotten, either.
+        let mut refused = entries()[1].clone();
+        refused.time_ms = right;
+        log.append(&refused, start + Duration::from_millis(DAY_MS - 1))
+            .unwrap();
+    }
 }
 
 /// What a limit is counted from does not begin by itself, and is begun once.
@@ -332,7 +376,8 @@ fn a_missing_log_is_begun_only_where_it_may_be() {
     let mode = fs::metadata(place.path()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     refused().unwrap();
-    place.open().unwrap().append(&entries()[0]).unwrap();
+    let mut log = place.open().unwrap();
+    log.append(&entries()[0], Instant::now()).unwrap();
     let error = SigningLog::begin(&place.disk, &place.path()).unwrap_err();
     assert!(matches!(error, LogError::Begun { .. }), "{error}");
     assert_eq!(place.read(), text(&entries()[..1]));
@@ -372,9 +417,9 @@ fn a_line_that_went_into_another_file_is_none() {
     let place = Place::new();
     let disk = Swapping(HostDisk, Cell::new(false));
     let mut log = SigningLog::open(&disk, &place.path(), 0, IfMissing::Begin).unwrap();
-    log.append(&entries()[0]).unwrap();
+    log.append(&entries()[0], Instant::now()).unwrap();
     disk.1.set(true);
-    let error = log.append(&entries()[0]).unwrap_err();
+    let error = log.append(&entries()[0], Instant::now()).unwrap_err();
     assert!(matches!(error, LogError::Changed { .. }), "{error}");
     assert!(log.check().is_err());
     let away = place.path().with_extension("away");
