@@ -354,11 +354,13 @@ impl fmt::Display for Error {
             } => {
                 write!(
                     f,
-                    "too few signatures, {given} of {needed}: all allowed signers came, and together they hold too few of \
-                     the keys{others}"
+                    "too few signatures, {given} of {needed}: all allowed signers came, and together they signed with too \
+                     few keys{others}"
                 )?;
                 turned_away(f, *strangers)?;
-                f.write_str(": add who holds the others to signer.allowed")
+                f.write_str(
+                    ": add who holds the others to signer.allowed, or see in the signers' logs which key failed",
+                )
             }
             Error::Nobody { within, strangers } => {
                 write!(f, "no allowed signer connected within {}", Seconds(*within))?;
@@ -419,8 +421,8 @@ mod tests {
                 Exit::Unavailable,
                 "1 of 2",
             ),
-            (vec![Lack::Keyless], Exit::Refused, "too few of the keys"),
-            (vec![], Exit::Refused, "too few of the keys"),
+            (vec![Lack::Keyless], Exit::Refused, "too few keys"),
+            (vec![], Exit::Refused, "too few keys"),
             (
                 vec![Lack::Absent, no()],
                 Exit::Refused,

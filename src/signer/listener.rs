@@ -103,7 +103,8 @@ impl<'a> Listener<'a> {
     /// more, or `within` is over.
     ///
     /// # Errors
-    /// The most telling one: a refusal before a wrong signature before too few before nobody.
+    /// The most telling one: a refusal before a wrong signature before what is not in the protocol, before a signer that was
+    /// silent, left or did not come, before too few keys.
     pub fn collect(
         self,
         clock: &dyn Clock,

@@ -87,7 +87,7 @@ fn one_that_does_not_come_is_named_whatever_the_others_say() {
     let mut plan = Plan::new();
     plan.chain.validation_keys = vec![key(1).public().to_string(), key(2).public().to_string()];
     plan.policy = "[policy]\nmax_issue_per_tx = \"6\"\n".to_owned();
-    let place = with_two_allowed(plan, "2s");
+    let place = with_two_allowed(plan, "5s");
     let (here, absent) = (key(100), key(101));
     let missing = format!("{} did not come", absent.public());
     let keyless = format!(

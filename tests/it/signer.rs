@@ -596,6 +596,9 @@ fn no_core_of_either_program_is_written() {
     }
     // The service's memory is closed to its own user too, who sees here that it is root's.
     let memory = fs::metadata(format!("/proc/{}/mem", signer.id())).unwrap();
+    if rustix::process::geteuid().is_root() {
+        println!("signer: SKIPPED in part: to root, its own memory looks the same as a closed one");
+    }
     assert_eq!(memory.uid(), 0);
     for running in [issuer, signer] {
         running.signal(Signal::QUIT);
