@@ -49,7 +49,8 @@ proptest! {
     #[test]
     fn a_keys_text_is_the_key(key in any_key()) {
         let private = PrivateKey::parse(key.text().expose()).unwrap();
-        prop_assert_eq!(private.text().expose(), key.text().expose());
+        let [found, expected] = [private.text(), key.text()];
+        prop_assert_eq!(found.expose(), expected.expose());
         let public = PublicKey::parse(key.public().as_text()).unwrap();
         prop_assert_eq!(&public, key.public());
         prop_assert_eq!(public.as_text(), private.public().as_text());

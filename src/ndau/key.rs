@@ -238,8 +238,9 @@ fn lax_integer(der: &[u8]) -> Option<([u8; 32], &[u8])> {
 pub struct PrivateKey {
     algorithm: Algorithm,
     key: Zeroizing<Vec<u8>>,
+    /// What an extended key has after it.
+    extra: Zeroizing<Vec<u8>>,
     public: PublicKey,
-    text: Secret<String>,
 }
 
 impl PrivateKey {
@@ -283,13 +284,11 @@ impl PrivateKey {
                 PublicKey::new(algorithm, &secret.verifying_key().to_sec1_bytes(), extra)
             }
         };
-        let body = encode(algorithm, &join_key(key, extra));
-        let text = Secret::new(format!("npvt{}", body.as_str()));
         Ok(PrivateKey {
             algorithm,
             key: Zeroizing::new(key.to_vec()),
+            extra: Zeroizing::new(extra.to_vec()),
             public,
-            text,
         })
     }
 
@@ -299,8 +298,9 @@ impl PrivateKey {
     }
 
     /// The whole text form, `npvt…`, for the one file that keeps it.
-    pub fn text(&self) -> &Secret<String> {
-        &self.text
+    pub fn text(&self) -> Secret<String> {
+        let body = encode(self.algorithm, &join_key(&self.key, &self.extra));
+        Secret::new(format!("npvt{}", body.as_str()))
     }
 
     /// The seed of an ed25519 key; `None` for secp256k1.

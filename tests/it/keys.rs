@@ -91,7 +91,8 @@ fn run(place: &Place, tables: &str) -> (Ended, Ended) {
     let signer = service(place, listening["listening"].as_str().unwrap(), tables);
     let ended = (issuer.end(), signer.kill());
     for secret in [key(1), key(2), key(100)] {
-        let secret = &secret.text().expose()[8..];
+        let secret = secret.text();
+        let secret = &secret.expose()[8..];
         for printed in [&ended.0, &ended.1] {
             assert!(!printed.stdout.contains(secret) && !printed.stderr.contains(secret));
         }
@@ -627,7 +628,8 @@ fn a_question_is_not_left_by_a_key_that_stops_or_quits() {
     let nowhere = format!("ws://127.0.0.1:{}/signer", free_port());
     configure(&place, "keys.toml", &nowhere, &tables);
     let key = key(1);
-    let (start, rest) = key.text().expose().split_at(20);
+    let text = key.text();
+    let (start, rest) = text.expose().split_at(20);
     // A shell with job control, which goes on when its program is stopped.
     let line =
         format!("set -m; {SIGNER} check --config keys.toml; echo code $?; fg; echo; stty -a");
