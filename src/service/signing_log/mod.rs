@@ -6,12 +6,11 @@
 //! there is an error. That whole lines are missing at its end cannot be seen from the file alone: `ndau-signer log` prints
 //! the last line's hash, to be kept elsewhere.
 
+mod error;
 mod line;
 mod recent;
 mod show;
 
-use std::error::Error as StdError;
-use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufReader, Seek};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -20,191 +19,14 @@ use std::time::Instant;
 
 use rustix::fs::{Access, access};
 
+pub use error::LogError;
 pub(crate) use line::{Entry, Reader, Tail, Verdict, print};
 use line::{MAX_LINE, ReadError};
 use recent::Recent;
 pub use show::{Form, show};
 
 use super::policy::{Policy, Signed};
-use crate::error::Exit;
 use crate::state::Disk;
-
-/// Why the log cannot be used.
-#[derive(Debug)]
-pub enum LogError {
-    /// The disk failed. Until it is mended nothing is signed.
-    Disk {
-        /// What was tried.
-        action: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// Why it failed.
-        source: io::Error,
-    },
-    /// Its folder is not there.
-    NoFolder {
-        /// Where the log should be.
-        path: PathBuf,
-    },
-    /// There is none to be shown.
-    Missing {
-        /// Where it should be.
-        path: PathBuf,
-    },
-    /// There is none, and a limit is counted from it.
-    NotBegun {
-        /// Where it should be.
-        path: PathBuf,
-    },
-    /// One is to be begun, and is there.
-    Begun {
-        /// The log.
-        path: PathBuf,
-    },
-    /// It is something else than a file.
-    NotAFile {
-        /// Where the log should be.
-        path: PathBuf,
-    },
-    /// Others can write to it.
-    Exposed {
-        /// The log.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
-    /// Another process holds it.
-    Locked {
-        /// The log.
-        path: PathBuf,
-    },
-    /// A line is not what was written there. It is neither used nor changed; a person looks.
-    Damaged {
-        /// The log.
-        path: PathBuf,
-        /// Which line, from 1.
-        line: u64,
-        /// What is wrong.
-        what: String,
-    },
-    /// It was changed, moved or removed while it was held.
-    Changed {
-        /// The log.
-        path: PathBuf,
-    },
-    /// What was found could not be printed.
-    Output(io::Error),
-    /// What is to be written is longer than a line may be.
-    TooLong {
-        /// Its length.
-        bytes: usize,
-    },
-}
-
-impl LogError {
-    /// How the program ends when this ends it.
-    pub fn exit(&self) -> Exit {
-        match self {
-            LogError::Disk { .. } | LogError::Output(_) => Exit::Disk,
-            LogError::NoFolder { .. }
-            | LogError::Missing { .. }
-            | LogError::NotBegun { .. }
-            | LogError::Begun { .. }
-            | LogError::NotAFile { .. }
-            | LogError::Exposed { .. } => Exit::Config,
-            LogError::Locked { .. } => Exit::Unavailable,
-            LogError::Damaged { .. } | LogError::Changed { .. } => Exit::BadData,
-            LogError::TooLong { .. } => Exit::Bug,
-        }
-    }
-}
-
-impl fmt::Display for LogError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            LogError::Disk { action, path, .. } => write!(
-                f,
-                "cannot {action} the signing log {}, without which nothing is signed: make room, or mend the disk",
-                path.display()
-            ),
-            LogError::NoFolder { path } => write!(
-                f,
-                "there is no folder for the signing log {}: is its disk mounted? set log.path",
-                path.display()
-            ),
-            LogError::Missing { path } => write!(
-                f,
-                "there is no signing log {}: is this its path? the first `ndau-signer run` begins it",
-                path.display()
-            ),
-            LogError::NotBegun { path } => write!(
-                f,
-                "there is no signing log {}, and max_issue_per_day is counted from it: put it back (is its disk \
-                 mounted?), or, if there never was one, begin it with `ndau-signer log --begin` and the same --config, as the \
-                 service's user",
-                path.display()
-            ),
-            LogError::Begun { path } => write!(
-                f,
-                "the signing log {} is there already, and stays as it is",
-                path.display()
-            ),
-            LogError::Output(_) => f.write_str("what the signing log says could not be printed"),
-            LogError::NotAFile { path } => write!(
-                f,
-                "{} is to be the signing log, and is not a regular file: set log.path",
-                path.display()
-            ),
-            LogError::Exposed { path, mode } => write!(
-                f,
-                "others can write to the signing log {0} (mode {mode:03o}): look at it with `ndau-signer log`, then run \
-                 `chmod 600 {0}`",
-                path.display()
-            ),
-            LogError::Locked { path } => write!(
-                f,
-                "another ndau-signer holds the signing log {}: stop it, or give each a log.path of its own (with one key in \
-                 both, each signs up to its own max_issue_per_day)",
-                path.display()
-            ),
-            LogError::Damaged { path, line, what } => write!(
-                f,
-                "line {line} of the signing log {} is not as it was written: {what}; find out who changed it, and bring it \
-                 back from a backup, or move it away to begin a new one, for which nothing counts yet against \
-                 max_issue_per_day",
-                path.display()
-            ),
-            LogError::Changed { path } => write!(
-                f,
-                "the signing log {} was changed, moved or removed while it was in use, and nothing is signed: put it back, \
-                 or start the signer again",
-                path.display()
-            ),
-            LogError::TooLong { bytes } => write!(
-                f,
-                "a line of {bytes} bytes is too long for the signing log: hold fewer keys in one configuration"
-            ),
-        }
-    }
-}
-
-impl StdError for LogError {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        match self {
-            LogError::Disk { source, .. } | LogError::Output(source) => Some(source),
-            LogError::NoFolder { .. }
-            | LogError::Missing { .. }
-            | LogError::NotBegun { .. }
-            | LogError::Begun { .. }
-            | LogError::NotAFile { .. }
-            | LogError::Exposed { .. }
-            | LogError::Locked { .. }
-            | LogError::Damaged { .. }
-            | LogError::Changed { .. }
-            | LogError::TooLong { .. } => None,
-        }
-    }
-}
 
 /// What is done where there is no log yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -244,7 +66,7 @@ impl<'a> SigningLog<'a> {
     /// # Errors
     /// When there is one, and when the disk fails.
     pub fn begin(disk: &dyn Disk, path: &Path) -> Result<(), LogError> {
-        match create(OpenOptions::new().append(true).create_new(true), path) {
+        match open(OpenOptions::new().create_new(true), path) {
             Ok(_) => sync(disk, path),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(LogError::Begun {
                 path: path.to_owned(),
@@ -263,16 +85,9 @@ impl<'a> SigningLog<'a> {
         now_ms: u64,
         missing: IfMissing,
     ) -> Result<SigningLog<'a>, LogError> {
-        require_file(path)?;
-        let begin = missing == IfMissing::Begin;
-        let file = match create(OpenOptions::new().append(true).create(begin), path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !begin => {
-                return Err(LogError::NotBegun {
-                    path: path.to_owned(),
-                });
-            }
-            Err(error) => return Err(not_opened(path)(error)),
+        let file = match existing(path, missing)? {
+            Some(file) => file,
+            None => open(OpenOptions::new().create(true), path).map_err(not_opened(path))?,
         };
         match file.try_lock() {
             Ok(()) => {}
@@ -400,22 +215,10 @@ impl<'a> SigningLog<'a> {
 
 /// Whether a service that starts now could use the log at `path`; whether there is one. It is only read, and may be in use.
 pub(super) fn look(path: &Path, missing: IfMissing) -> Result<bool, LogError> {
-    require_file(path)?;
-    let file = match create(OpenOptions::new().append(true), path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            if missing == IfMissing::Refuse {
-                return Err(LogError::NotBegun {
-                    path: path.to_owned(),
-                });
-            }
-            let writable = access(folder(path), Access::WRITE_OK | Access::EXEC_OK);
-            return match writable.map_err(io::Error::from) {
-                Ok(()) => Ok(false),
-                Err(error) => Err(not_opened(path)(error)),
-            };
-        }
-        Err(error) => return Err(not_opened(path)(error)),
+    let Some(file) = existing(path, missing)? else {
+        let writable = access(folder(path), Access::WRITE_OK | Access::EXEC_OK);
+        let writable = writable.map_err(|error| not_opened(path)(error.into()));
+        return writable.map(|()| false);
     };
     require_own(path, &file)?;
     show(path, Form::Json, &mut io::sink())?;
@@ -461,9 +264,24 @@ fn read(file: &File, path: &Path, now_ms: u64) -> Result<Found, LogError> {
     })
 }
 
-/// Opens a log for reading, and for what `options` add.
-fn create(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
-    options.read(true).mode(0o600).open(path)
+/// Opens a log to be read and appended to, and made as `options` say.
+fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    options.read(true).append(true).mode(0o600).open(path)
+}
+
+/// The log at `path`, unless there is none and it may be begun.
+fn existing(path: &Path, missing: IfMissing) -> Result<Option<File>, LogError> {
+    require_file(path)?;
+    match open(&mut OpenOptions::new(), path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match missing {
+            IfMissing::Begin => Ok(None),
+            IfMissing::Refuse => Err(LogError::NotBegun {
+                path: path.to_owned(),
+            }),
+        },
+        Err(error) => Err(not_opened(path)(error)),
+    }
 }
 
 /// That what is there is a regular file, if anything is. Opening a pipe would wait for somebody at its other end.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::line::tests::{entries, text};
 use super::*;
+use crate::error::Exit;
 use crate::napu::Napu;
 use crate::ndau::Issue;
 use crate::service::policy::DAY_MS;
