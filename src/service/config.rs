@@ -347,11 +347,10 @@ fn connection(
         name: name.to_owned(),
         url,
         server_key: table.public_key("server_key")?,
-        keys: if table.has("keys") {
-            Some(keys_of(table, keys)?)
-        } else {
-            None
-        },
+        keys: table
+            .has("keys")
+            .then(|| keys_of(table, keys))
+            .transpose()?,
     })
 }
 

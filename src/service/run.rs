@@ -240,7 +240,7 @@ impl<'a> Link<'a> {
             }
             return None;
         };
-        let (reason, outcome) = match open.session.look(&self.connection.name) {
+        let outcome = match open.session.look(&self.connection.name) {
             Event::Quiet => {
                 let patience = match until {
                     Until::OneSession => LAST_WORDS,
@@ -249,7 +249,7 @@ impl<'a> Link<'a> {
                 if now.saturating_duration_since(open.refused?) < patience {
                     return None;
                 }
-                ("", None)
+                None
             }
             Event::Asked(request) => {
                 self.said = Said::default();
@@ -260,7 +260,7 @@ impl<'a> Link<'a> {
                             return None;
                         }
                         // It is the end of the session.
-                        ("", None)
+                        None
                     }
                     Step::Ask(asked) => {
                         open.waiting = Some(Waiting {
@@ -271,11 +271,8 @@ impl<'a> Link<'a> {
                     }
                 }
             }
-            Event::Done(outcome) => (
-                "the integration waited for it no longer, before a person had answered",
-                Some(outcome),
-            ),
-            Event::Ended => ("the integration left before a person had answered", None),
+            Event::Done(outcome) => Some(outcome),
+            Event::Ended => None,
         };
         let refused = open.refused.is_some();
         let keyless = open.keyless;
@@ -288,6 +285,7 @@ impl<'a> Link<'a> {
             self.next = world.clock.instant() + IDLE;
         }
         // Whatever ended it: a question never outlives the session that asked it.
+        let reason = "the integration waited no longer, before a person had answered";
         let withdrawn = open.withdraw(self.connection, desk, reason);
         self.open = None;
         self.say(Level::Info, "the session is over", now);
@@ -376,8 +374,8 @@ impl<'a> Link<'a> {
 impl Open<'_> {
     /// Whether a person sees the question.
     fn is_asked(&self) -> bool {
-        let question = self.waiting.as_ref().map(|waiting| &waiting.question);
-        question.is_some_and(Option::is_some)
+        let waiting = self.waiting.as_ref();
+        waiting.is_some_and(|waiting| waiting.question.is_some())
     }
 
     /// Sends the answer to the request. A failure shows at the next look.

@@ -283,7 +283,7 @@ fn a_question_ends_with_its_session() {
         drop(gone);
         let lines = served.lines(1);
         assert!(
-            lines[0].contains("left before a person had answered"),
+            lines[0].contains("waited no longer, before a person had answered"),
             "{lines:?}"
         );
         served.person.write_all(b"yes\n").unwrap();
