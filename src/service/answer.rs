@@ -29,18 +29,20 @@ pub(crate) struct Desk<'a> {
 
 /// A request that the policy allows, as far as it can without a person.
 #[derive(Debug)]
-pub(crate) struct Asked {
+pub(crate) struct Asked<'a> {
     request: SignTx,
     issue: Issue,
+    /// Those that are to sign.
+    keys: Vec<&'a Key>,
 }
 
 /// What follows on a request.
 #[derive(Debug)]
-pub(crate) enum Step {
+pub(crate) enum Step<'a> {
     /// This answer.
     Answer(FromSigner),
     /// A person is asked, and then [`Desk::sign`] or [`Desk::refuse`] has the answer.
-    Ask(Box<Asked>),
+    Ask(Box<Asked<'a>>),
 }
 
 impl<'a> Desk<'a> {
@@ -60,7 +62,7 @@ impl<'a> Desk<'a> {
     }
 
     /// Decides about a request, as far as no person is needed.
-    pub(crate) fn receive(&mut self, connection: &Connection, request: SignTx) -> Step {
+    pub(crate) fn receive(&mut self, connection: &Connection, request: SignTx) -> Step<'a> {
         let issue = match read_issue(&request) {
             Ok(issue) => issue,
             Err(message) => {
@@ -72,11 +74,17 @@ impl<'a> Desk<'a> {
                 return Step::Answer(FromSigner::Error { message });
             }
         };
-        let asked = Asked { request, issue };
-        if held(self.keys, connection, &asked.request).is_empty() {
+        let own = self.keys.iter();
+        let own = own.filter(|key| connection.may_use(key.public()));
+        let asked = Asked {
+            keys: asked_for(own, &request),
+            request,
+            issue,
+        };
+        if asked.keys.is_empty() {
             return Step::Answer(self.pass(connection, &asked));
         }
-        match self.judge(connection, &asked) {
+        match self.judge(&asked) {
             Ok(()) if self.policy.confirm => Step::Ask(Box::new(asked)),
             Ok(()) => Step::Answer(self.sign_judged(connection, &asked)),
             Err(reason) => Step::Answer(self.refuse(connection, &asked, &reason)),
@@ -84,9 +92,9 @@ impl<'a> Desk<'a> {
     }
 
     /// The answer once a person said yes: signatures by those of the request's keys that are held here, or why not.
-    pub(crate) fn sign(&mut self, connection: &Connection, asked: &Asked) -> FromSigner {
+    pub(crate) fn sign(&mut self, connection: &Connection, asked: &Asked<'_>) -> FromSigner {
         // While the person thought, others may have used up the day's limit.
-        match self.judge(connection, asked) {
+        match self.judge(asked) {
             Ok(()) => self.sign_judged(connection, asked),
             Err(reason) => self.refuse(connection, asked, &reason),
         }
@@ -96,7 +104,7 @@ impl<'a> Desk<'a> {
     pub(crate) fn refuse(
         &mut self,
         connection: &Connection,
-        asked: &Asked,
+        asked: &Asked<'_>,
         reason: &str,
     ) -> FromSigner {
         let reason = excerpt(reason);
@@ -110,7 +118,7 @@ impl<'a> Desk<'a> {
     }
 
     /// The answer where there is nothing to decide: no signatures, and no no either, since others may hold the keys.
-    fn pass(&mut self, connection: &Connection, asked: &Asked) -> FromSigner {
+    fn pass(&mut self, connection: &Connection, asked: &Asked<'_>) -> FromSigner {
         let reason = "none of the keys asked for is held here for this connection";
         warn!("{}: {asked}: {reason}", connection.name);
         let verdict = Verdict::Refused(reason.to_owned());
@@ -121,16 +129,11 @@ impl<'a> Desk<'a> {
         }
     }
 
-    /// What a person is asked about a request.
-    pub(crate) fn question(&self, connection: &Connection, asked: &Asked) -> String {
-        asked.question(connection, self.keys)
-    }
-
-    fn judge(&mut self, connection: &Connection, asked: &Asked) -> Result<(), String> {
-        let held = held(self.keys, connection, &asked.request);
+    fn judge(&mut self, asked: &Asked<'_>) -> Result<(), String> {
         // Nobody is bothered for what could not be written down.
         self.log.check().map_err(|error| untold(&error))?;
-        let keys = held.iter().map(|key| key.public().to_string()).collect();
+        let keys = asked.keys.iter();
+        let keys = keys.map(|key| key.public().to_string()).collect();
         let now_ms = self.clock.now_ms();
         let signed = self.log.signed(now_ms, self.clock.instant());
         let signed = signed.map_err(|error| untold(&error))?;
@@ -139,10 +142,9 @@ impl<'a> Desk<'a> {
             .map_err(|refusal| refusal.to_string())
     }
 
-    fn sign_judged(&mut self, connection: &Connection, asked: &Asked) -> FromSigner {
+    fn sign_judged(&mut self, connection: &Connection, asked: &Asked<'_>) -> FromSigner {
         let stop = || self.stop.is_set();
-        let held = held(self.keys, connection, &asked.request);
-        let signatures = match sign(&asked.issue, &held, &stop) {
+        let signatures = match sign(&asked.issue, &asked.keys, &stop) {
             Ok(signatures) => signatures,
             Err(reason) => return self.refuse(connection, asked, &reason),
         };
@@ -214,10 +216,10 @@ fn untold(problem: &super::LogError) -> String {
         .to_owned()
 }
 
-impl Asked {
-    fn question(&self, connection: &Connection, keys: &[Key]) -> String {
-        let held = held(keys, connection, &self.request);
-        let names: Vec<&str> = held.iter().map(|key| key.name()).collect();
+impl Asked<'_> {
+    /// What a person is asked about it.
+    pub(crate) fn question(&self, connection: &Connection) -> String {
+        let names: Vec<&str> = self.keys.iter().map(|key| key.name()).collect();
         let context = &self.request.context;
         format!(
             "\n{name} ({peer}) asks to sign:\n  \
@@ -240,7 +242,7 @@ impl Asked {
     }
 }
 
-impl fmt::Display for Asked {
+impl fmt::Display for Asked<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let context = &self.request.context;
         write!(
@@ -283,12 +285,6 @@ pub(crate) fn read_issue(request: &SignTx) -> Result<Issue, String> {
         return Err("the transaction is not a JSON object".to_owned());
     }
     Issue::parse_unsigned(&request.tx).map_err(|error| chain(&error))
-}
-
-/// Those of `keys` that are to sign for this connection.
-fn held<'k>(keys: &'k [Key], connection: &Connection, request: &SignTx) -> Vec<&'k Key> {
-    let own = keys.iter().filter(|key| connection.may_use(key.public()));
-    asked_for(own, request)
 }
 
 /// Those of `keys` that a request names.
@@ -361,15 +357,20 @@ mod tests {
     }
 
     /// What follows on a request to a desk that holds `keys`, and the text of its signing log after that.
-    fn receive(request: &SignTx, keys: &[Key], policy: Policy) -> (Step, String) {
+    fn receive<const N: usize>(
+        request: &SignTx,
+        keys: [Key; N],
+        policy: Policy,
+    ) -> (Step<'static>, String) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log");
         let mut desk = Desk {
-            keys,
+            // What follows refers to them.
+            keys: Vec::from(keys).leak(),
             policy,
             log: SigningLog::open(&HostDisk, &path, 0, IfMissing::Begin).unwrap(),
             clock: &SystemClock,
-            stop: &Stop::default(),
+            stop: Box::leak(Box::default()),
         };
         let step = desk.receive(&connection(), request.clone());
         (step, std::fs::read_to_string(path).unwrap())
@@ -380,7 +381,7 @@ mod tests {
         let (a, b, c) = (key(1), key(2), key(3));
         let wanted = request(&[&a, &c, &a]);
         let by = a.public().to_string();
-        let (step, log) = receive(&wanted, &[b.into(), a.into()], Policy::default());
+        let (step, log) = receive(&wanted, [b.into(), a.into()], Policy::default());
         let Step::Answer(FromSigner::Signatures { signatures, .. }) = step else {
             panic!("not signed");
         };
@@ -395,7 +396,7 @@ mod tests {
 
     #[test]
     fn what_is_not_allowed_is_refused_with_its_reason_and_written_down() {
-        let refused = |request: &SignTx, policy| match receive(request, &[key(1).into()], policy) {
+        let refused = |request: &SignTx, policy| match receive(request, [key(1).into()], policy) {
             (Step::Answer(FromSigner::Refused { reason, .. }), log) => {
                 let said =
                     format!("\"keys\":[],\"verdict\":\"refused\",\"reason\":\"{reason}\"}}\n");
@@ -426,7 +427,7 @@ mod tests {
             ..none
         };
         assert!(matches!(
-            receive(&request(&[&key(1)]), &[key(1).into()], exact),
+            receive(&request(&[&key(1)]), [key(1).into()], exact),
             (Step::Answer(FromSigner::Signatures { .. }), _)
         ));
     }
@@ -439,7 +440,7 @@ mod tests {
                     confirm,
                     ..Policy::default()
                 };
-                let (step, log) = receive(&wanted, &[key(1).into()], policy);
+                let (step, log) = receive(&wanted, [key(1).into()], policy);
                 let Step::Answer(FromSigner::Signatures { signatures, .. }) = step else {
                     panic!("{step:?}");
                 };
@@ -458,12 +459,12 @@ mod tests {
             confirm: true,
             ..Policy::default()
         };
-        let (step, log) = receive(&request(&[&key(1)]), &[key(1).into()], ask);
+        let (step, log) = receive(&request(&[&key(1)]), [key(1).into()], ask);
         let Step::Ask(asked) = step else {
             panic!("{step:?}");
         };
         assert_eq!(log, "");
-        let question = asked.question(&connection(), &[key(1).into()]);
+        let question = asked.question(&connection());
         for part in [
             "test (npub",
             "1 ndau",
@@ -478,7 +479,7 @@ mod tests {
             max_issue_per_tx: Some(Napu::ONE),
             ..ask
         };
-        let (step, _) = receive(&request(&[&key(1)]), &[key(1).into()], less);
+        let (step, _) = receive(&request(&[&key(1)]), [key(1).into()], less);
         assert!(matches!(step, Step::Answer(FromSigner::Refused { .. })));
     }
 
@@ -494,13 +495,13 @@ mod tests {
             confirm: true,
             ..Policy::default()
         };
-        let (Step::Ask(asked), _) = receive(&wanted, &[key(1).into()], ask) else {
+        let (Step::Ask(asked), _) = receive(&wanted, [key(1).into()], ask) else {
             panic!("not asked");
         };
-        let question = asked.question(&connection(), &[key(1).into()]);
+        let question = asked.question(&connection());
         assert_eq!(question.lines().count(), 7, "{question}");
         assert!(!question.contains('\u{1b}') && !question.contains('\u{202e}'));
-        let (_, log) = receive(&wanted, &[key(1).into()], Policy::default());
+        let (_, log) = receive(&wanted, [key(1).into()], Policy::default());
         assert!(log.lines().count() == 1 && log.len() < 3000, "{log}");
     }
 
@@ -522,7 +523,7 @@ mod tests {
             let mut request = request(&[&key(1)]);
             request.tx_type = tx_type.to_owned();
             request.tx = tx.to_owned();
-            let (step, log) = receive(&request, &[key(1).into()], Policy::default());
+            let (step, log) = receive(&request, [key(1).into()], Policy::default());
             assert!(
                 matches!(step, Step::Answer(FromSigner::Error { .. })),
                 "{tx_type} {tx}: {step:?}"

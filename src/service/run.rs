@@ -206,7 +206,7 @@ struct Open<'a> {
 }
 
 struct Waiting<'a> {
-    asked: Box<Asked>,
+    asked: Box<Asked<'a>>,
     /// The question, once it is shown.
     question: Option<Question<'a>>,
 }
@@ -229,7 +229,7 @@ impl<'a> Link<'a> {
     fn turn(
         &mut self,
         config: &Config,
-        desk: &mut Desk<'_>,
+        desk: &mut Desk<'a>,
         world: World<'_>,
         until: Until,
     ) -> Option<Exit> {
@@ -302,7 +302,7 @@ impl<'a> Link<'a> {
         let Some(waiting) = &mut open.waiting else {
             return;
         };
-        match Question::ask(world.input, desk.question(self.connection, &waiting.asked)) {
+        match Question::ask(world.input, waiting.asked.question(self.connection)) {
             Ok(question) => waiting.question = Some(question),
             Err(reason) => open.decide(self.connection, Err(reason), desk, world),
         }

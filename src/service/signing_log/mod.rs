@@ -170,8 +170,8 @@ impl<'a> SigningLog<'a> {
         }
     }
 
-    /// Appends `entry` `now`; once this returns, it is durable. After a failure the file is as before, or is made so before the
-    /// next line.
+    /// Appends `entry` `now`; once this returns, it is durable. After a failure the file is as before, or is made so before
+    /// the next line.
     pub(crate) fn append(&mut self, entry: &Entry, now: Instant) -> Result<(), LogError> {
         self.check()?;
         let line = print(entry, &self.tail.hash);
