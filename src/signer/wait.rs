@@ -374,8 +374,8 @@ impl<'a> Wait<'a> {
     }
 }
 
-/// Who makes room, of strangers of which is known what they are waited for and whether they had their turn: one of those that
-/// wait where most do. Wherever a crowd sits, in whatever numbers, it displaces itself, and not a signer on its way past it.
+/// Who makes room, of strangers of which is known what they are waited for and whether they had their turn: one of those
+/// that wait where most do. Wherever a crowd sits, in whatever numbers, it displaces itself, and not a signer on its way past it.
 ///
 /// It is the oldest that had its turn. Where a crowd comes back so fast that none had it yet, a signer some way off
 /// is one of that crowd for a round trip: so the older half is left alone, and the younger draws lots.

@@ -29,8 +29,8 @@ fn peak_kb(process: u32) -> u64 {
     peak
 }
 
-/// One run: a crowd gathers at the door, then the signer comes, from `delay` away. How the run ended, the most memory that the issuer used, and
-/// what `gather` gave.
+/// One run: a crowd gathers at the door, then the signer comes, from `delay` away. How the run ended, the most memory that
+/// the issuer used, and what `gather` gave.
 fn issue<T>(
     place: &Place,
     mut command: Command,
